@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* Open files and the table of descriptors. A struct file is an open file description: reference counted, shared by dup. What it can do is
+ * its operation table; an absent operation gives the errno that Linux gives. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/sched/wait.h"
+
+struct file;
+struct inode;
+struct stat; /* core/fs/stat.h: Linux's struct stat for x86_64 */
+struct vm_fault_page;
+
+/* Data on its way between a file and the program (or the kernel): segments, consumed from the front. */
+struct io_segment {
+    uintptr_t base;
+    size_t length;
+};
+
+struct io_vector {
+    struct io_segment *segments;
+    unsigned count;
+    size_t remaining; /* bytes in all segments */
+    bool kernel;      /* segments are kernel memory */
+};
+
+/* Moves up to `size` bytes and advances; 0 or -EFAULT (nothing is consumed of the piece that failed). */
+int io_copy_to(struct io_vector *io, const void *from, size_t size);
+int io_copy_from(struct io_vector *io, void *to, size_t size);
+
+struct file_operations {
+    /* Bytes done, 0 at the end, or -errno. `offset` is NULL for streams; else the position to use and advance. -EAGAIN when O_NONBLOCK is set and it would block. */
+    long (*read)(struct file *file, struct io_vector *io, uint64_t *offset);
+    long (*write)(struct file *file, struct io_vector *io, uint64_t *offset);
+    /* The POLL bits that hold now. When `entry` is not NULL it is first put on the file's wait queue. Absent: not pollable (epoll_ctl says EPERM; poll says always ready). */
+    uint32_t (*poll)(struct file *file, struct wait_entry *entry);
+    long (*ioctl)(struct file *file, unsigned command, uintptr_t argument);
+    int (*stat)(struct file *file, struct stat *stat);
+    int (*truncate)(struct file *file, uint64_t size);
+    int (*sync)(struct file *file);
+    /* Fills `io` with struct linux_dirent64 records. */
+    long (*readdir)(struct file *file, struct io_vector *io, uint64_t *offset);
+    /* The physical page that holds byte `offset` (page-aligned) of the file for a mapping; the page stays until unmapped. `*shared` tells
+     * that it is the file's own page: a private writable mapping copies it. -EIO past the end. */
+    int (*map_page)(struct file *file, uint64_t offset, bool write, uint64_t *physical);
+    void (*unmap_page)(struct file *file, uint64_t offset, uint64_t physical);
+    /* The last reference is gone. */
+    void (*release)(struct file *file);
+};
+
+struct file {
+    const struct file_operations *operations;
+    uint32_t references; /* atomic */
+    uint32_t flags;      /* O_ status flags and access mode; atomic store by fcntl */
+    uint64_t offset;     /* offset_lock */
+    struct mutex *offset_lock; /* NULL: a stream, no offset */
+    struct inode *inode; /* NULL for anonymous files */
+    void *data;          /* the owner's */
+    struct list watches; /* epoll registrations on this file; core/fs/epoll.c */
+};
+
+/* One with one reference. -ENOMEM, -ENFILE. */
+int file_create(struct file **out, const struct file_operations *operations, uint32_t flags, void *data);
+struct file *file_get(struct file *file);
+void file_put(struct file *file);
+
+/* Descriptor table of the one process. */
+int fd_install(struct file *file, bool cloexec, int minimum); /* takes over the reference; the lowest free descriptor or -EMFILE */
+int fd_lookup(int fd, struct file **out);                     /* with a reference; -EBADF */
+int fd_close(int fd);

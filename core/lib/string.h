@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* The part of <string.h> that the kernel uses; the compiler may call the first four by itself. */
+#pragma once
+
+#include <stddef.h>
+
+void *memcpy(void *restrict to, const void *restrict from, size_t size);
+void *memmove(void *to, const void *from, size_t size);
+void *memset(void *to, int byte, size_t size);
+int memcmp(const void *left, const void *right, size_t size);
+void *memchr(const void *from, int byte, size_t size);
+size_t strlen(const char *text);
+size_t strnlen(const char *text, size_t size);
+int strcmp(const char *left, const char *right);
+int strncmp(const char *left, const char *right, size_t size);
+char *strchr(const char *text, int byte);
+char *strrchr(const char *text, int byte);

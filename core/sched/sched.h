@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads on CPUs. Every CPU has a run queue of its own, guarded by its lock; an idle CPU steals from the longest. Kernel code is never
+ * preempted: a thread gives its CPU up when it sleeps, or on its way back to the program when its time slice is
+ * over. No tick: the one-shot timer is armed for the earliest of the CPU's timers and, while others
+ * wait in its queue, the end of the slice. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/lib/list.h"
+#include "core/lib/spinlock.h"
+#include "core/time/timer.h"
+#include "hal.h"
+
+enum thread_state {
+    THREAD_RUNNABLE,        /* running or in a run queue */
+    THREAD_SLEEPING,        /* until thread_wake */
+    THREAD_SLEEPING_SIGNAL, /* until thread_wake or a signal for it */
+    THREAD_DEAD,
+};
+
+/* Bits of thread->work: what core_return_to_user must look at. Set atomically by anybody. */
+enum {
+    WORK_SIGNAL = 1,     /* a signal may be deliverable */
+    WORK_RESCHEDULE = 2, /* somebody else should run */
+    WORK_EXIT = 4,       /* the thread must end: exit_group or execve elsewhere */
+};
+
+struct signal_thread;
+
+struct thread {
+    struct hal_thread hal; /* first */
+    uint32_t work;         /* WORK_ bits, atomic; its offset is known to the assembly */
+    int32_t tid;
+    uint32_t state;        /* enum thread_state; run-queue lock of `cpu`, see thread_wake */
+    uint32_t on_cpu;       /* 1 while a CPU still uses its stack; cleared after the switch away */
+    uint32_t cpu;          /* the CPU it runs on or ran on last */
+    uint64_t affinity;     /* bit per CPU it may run on */
+    struct list run_node;  /* in a run queue; run-queue lock */
+    struct list all_node;  /* in the list of all threads; thread-list lock */
+    uint64_t run_ns;       /* CPU time used; updated at each switch */
+    uint64_t started_ns;   /* when it last got its CPU */
+    bool kernel;           /* never runs the program */
+    bool in_syscall;       /* the frame is that of a system call that may be restarted */
+    uintptr_t clear_tid;   /* CLONE_CHILD_CLEARTID, set_tid_address; 0: none */
+    uintptr_t robust_list;
+    struct signal_thread *signal; /* core/signal; NULL for kernel threads */
+    char name[16];         /* comm */
+};
+
+struct cpu {
+    struct hal_cpu hal; /* first */
+    struct spinlock run_lock;
+    struct list run_queue; /* of struct thread by run_node; run_lock */
+    uint32_t run_count;    /* length of run_queue; written under run_lock, read by anybody */
+    struct thread *idle;
+    struct thread *previous; /* whom we switched away from, until its on_cpu is cleared */
+    struct thread *reap;     /* a dead thread whose stack can be freed now */
+    uint64_t slice_end;      /* monotonic ns, or UINT64_MAX: nobody waits */
+    struct timer_queue timers;
+    uint64_t idle_ns;
+    bool resched_kick; /* a kick is on its way */
+};
+
+static inline struct thread *current_thread(void)
+{
+    return (struct thread *)hal_current_thread();
+}
+
+static inline struct cpu *this_cpu(void)
+{
+    return (struct cpu *)hal_this_cpu();
+}
+
+struct cpu *cpu_by_id(unsigned id);
+
+/* On the boot CPU, before the first thread; then starts the other CPUs. */
+void sched_init(void);
+void sched_start_cpus(void);
+
+/* Makes a thread with a kernel stack and extended state, not yet runnable; entry(argument) runs on its stack. -ENOMEM, -EAGAIN (too many threads). */
+int thread_create(struct thread **out, const char *name, void (*entry)(void *), void *argument);
+
+/* Puts a new thread into a run queue. */
+void thread_start(struct thread *thread);
+
+/* Ends the calling thread; its stack is freed later. */
+_Noreturn void thread_exit(void);
+
+/* Finds a thread by its id and calls `fn` with it while it cannot go away. -ESRCH when there is none, else what `fn` returns. `fn` may take LOCK_SIGNAL. */
+int thread_with(int32_t tid, int (*fn)(struct thread *, void *), void *context);
+
+/* Calls `fn` for each program thread; stops when it returns false. */
+void thread_for_each(bool (*fn)(struct thread *, void *), void *context);
+unsigned thread_count(void);
+
+/* Sleeping goes in three steps, so that a wake-up between the check and the sleep is never lost:
+ *     thread_prepare_sleep(THREAD_SLEEPING_SIGNAL);
+ *     if (condition()) thread_cancel_sleep(); else result = thread_sleep(deadline);
+ * thread_sleep returns 0 after a wake-up (perhaps a spurious one: check again), -ETIMEDOUT at `deadline` (monotonic ns; UINT64_MAX: none),
+ * -EINTR when a signal is deliverable and the state was THREAD_SLEEPING_SIGNAL. No spinlock held. */
+void thread_prepare_sleep(enum thread_state state);
+void thread_cancel_sleep(void);
+int thread_sleep(uint64_t deadline);
+
+/* Makes a sleeping thread runnable, on an idle CPU if there is one; does nothing to one that is not asleep. The caller
+ * makes sure that the thread exists. Any context. */
+void thread_wake(struct thread *thread);
+
+/* As thread_wake, but only when it sleeps in THREAD_SLEEPING_SIGNAL; when it runs the program on another CPU, that CPU is
+ * kicked so that it looks at `work`. For signals. */
+void thread_notify_signal(struct thread *thread);
+
+/* Lets others run first. */
+void thread_yield(void);
+
+/* Whether a deliverable signal is pending for the current thread (core/signal). */
+bool thread_signal_pending(void);
+
+/* Used by core_return_to_user: yields when WORK_RESCHEDULE is set. */
+void sched_reschedule(void);
+
+/* Sleeping lock for long sections that may block or fault; not from interrupts. First come, first served. */
+struct mutex {
+    uint32_t state; /* 0 free, 1 held, 2 held and somebody waits */
+    struct spinlock lock;
+    struct list waiters; /* struct mutex_waiter, lock */
+};
+
+#define MUTEX_INIT(name) {0, SPINLOCK_INIT(LOCK_WAIT_QUEUE), LIST_INIT((name).waiters)}
+void mutex_init(struct mutex *mutex);
+void mutex_lock(struct mutex *mutex);
+bool mutex_try_lock(struct mutex *mutex);
+void mutex_unlock(struct mutex *mutex);
+
+/* Sleeping reader-writer lock: many readers or one writer; a waiting writer keeps new readers out. Not recursive. */
+struct rwlock {
+    int32_t count; /* readers; -1: a writer; atomic */
+    uint32_t writers_waiting; /* atomic */
+    struct spinlock lock;
+    struct list waiters; /* lock */
+};
+
+void rwlock_init(struct rwlock *rwlock);
+void rwlock_read_lock(struct rwlock *rwlock);
+void rwlock_read_unlock(struct rwlock *rwlock);
+void rwlock_write_lock(struct rwlock *rwlock);
+void rwlock_write_unlock(struct rwlock *rwlock);

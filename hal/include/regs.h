@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* The register frame that every entry into the kernel leaves at the top of the thread's kernel stack: a system
+ * call, an exception and an interrupt all use this one layout. The tail from `rip` on is what IRETQ takes. Its
+ * offsets are repeated in hal/x86_64/frame.inc. */
+#pragma once
+
+#include <stdint.h>
+
+struct regs {
+    uint64_t r15, r14, r13, r12, rbp, rbx;
+    uint64_t r11, r10, r9, r8;
+    uint64_t rax, rcx, rdx, rsi, rdi;
+    uint64_t vector; /* VECTOR_SYSCALL, or the vector of the exception or interrupt */
+    uint64_t error;  /* exceptions: the CPU's error code or 0; system calls: the call's number */
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+
+#define VECTOR_SYSCALL 256
