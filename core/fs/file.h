@@ -11,6 +11,7 @@
 
 struct file;
 struct inode;
+struct dentry;
 struct stat; /* core/fs/stat.h: Linux's struct stat for x86_64 */
 struct vm_fault_page;
 
@@ -40,11 +41,14 @@ struct file_operations {
     long (*ioctl)(struct file *file, unsigned command, uintptr_t argument);
     int (*stat)(struct file *file, struct stat *stat);
     int (*truncate)(struct file *file, uint64_t size);
+    int (*allocate)(struct file *file, int mode, uint64_t offset, uint64_t length); /* fallocate(2) */
     int (*sync)(struct file *file);
     /* Fills `io` with struct linux_dirent64 records. */
     long (*readdir)(struct file *file, struct io_vector *io, uint64_t *offset);
-    /* The physical page that holds byte `offset` (page-aligned) of the file for a mapping; the page stays until unmapped. `*shared` tells
-     * that it is the file's own page: a private writable mapping copies it. -EIO past the end. */
+    /* The physical page that holds byte `offset` (page-aligned) of the file for a mapping; the page stays until unmap_page. It is the
+     * file's own page: a private writable mapping copies it. `write`: the mapping is shared and writable (say so from the first touch
+     * on: a page of the read-only layer is replaced by a copy, which may then be another page than a read got). -EIO past the end,
+     * -ENOSPC. Thread context; takes spinlocks only, so that a copy to or from a mapping of the same file cannot lock up. */
     int (*map_page)(struct file *file, uint64_t offset, bool write, uint64_t *physical);
     void (*unmap_page)(struct file *file, uint64_t offset, uint64_t physical);
     /* The last reference is gone. */
@@ -58,6 +62,7 @@ struct file {
     uint64_t offset;     /* offset_lock */
     struct mutex *offset_lock; /* NULL: a stream, no offset */
     struct inode *inode; /* NULL for anonymous files */
+    struct dentry *dentry; /* the name it was opened by, with a reference; holds the inode; NULL for anonymous files */
     void *data;          /* the owner's */
     struct list watches; /* epoll registrations on this file; core/fs/epoll.c */
 };
@@ -67,7 +72,23 @@ int file_create(struct file **out, const struct file_operations *operations, uin
 struct file *file_get(struct file *file);
 void file_put(struct file *file);
 
-/* Descriptor table of the one process. */
-int fd_install(struct file *file, bool cloexec, int minimum); /* takes over the reference; the lowest free descriptor or -EMFILE */
-int fd_lookup(int fd, struct file **out);                     /* with a reference; -EBADF */
+/* Descriptor table of the one process. fd_install takes over the reference, also when it fails; it gives the lowest free
+ * descriptor from `minimum` on, or -EMFILE. */
+int fd_install(struct file *file, bool cloexec, int minimum);
+int fd_lookup(int fd, struct file **out); /* with a reference; -EBADF, also for an O_PATH file */
+int fd_lookup_any(int fd, struct file **out); /* O_PATH files too */
 int fd_close(int fd);
+
+/* Puts `file` at exactly `fd`, closing what was there; takes over the reference, also when it fails. -EBADF. */
+int fd_install_at(struct file *file, bool cloexec, int fd);
+
+/* The lowest open descriptor not below `fd`, or -1; for /proc/self/fd. */
+int fd_next(int fd);
+
+/* RLIMIT_NOFILE's soft limit: descriptors from here on are not given out. At most FD_MAX. */
+#define FD_MAX (1024 * 1024)
+extern uint32_t fd_limit;
+
+/* Reads or writes from kernel code at `offset` (NULL: the stream's position or the file's own). Same results as the operations. */
+long file_read(struct file *file, void *to, size_t size, uint64_t *offset);
+long file_write(struct file *file, const void *from, size_t size, uint64_t *offset);

@@ -15,6 +15,7 @@ enum lock_class {
     LOCK_FILE,       /* file tables, pipes, inodes */
     LOCK_EPOLL,
     LOCK_FUTEX,
+    LOCK_THREADS, /* the table of threads */
     LOCK_SIGNAL,
     LOCK_WAIT_QUEUE,
     LOCK_TIMER,

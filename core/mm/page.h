@@ -14,8 +14,11 @@ enum {
     PAGE_RESERVE = 2, /* may use the last pages, kept so that running out can be reported */
 };
 
-/* Takes the ranges of hal_boot_info. */
+/* Takes the ranges of hal_boot_info below 4 GiB: boot's own page tables reach no further. */
 void page_init(void);
+
+/* Takes those above, once hal_init has mapped them; vm_init calls it. */
+void page_init_high(void);
 
 /* 2^order pages, naturally aligned: the physical address, or 0 when there are none. Before it gives up
  * it calls the shrinkers. Thread context or interrupts masked; LOCK_PAGE and everything below may be held. */
@@ -27,6 +30,11 @@ void page_add(uint64_t base, uint64_t size);
 
 uint64_t page_total(void); /* pages ever added */
 uint64_t page_free_count(void);
+
+/* Registers somebody who can give pages back when there are none left. `fn` frees what it can without waiting (try-locks only:
+ * any spinlock may be held) and returns about how many pages that was. A few registrations, before other CPUs run. */
+typedef size_t page_shrinker_fn(void);
+void page_register_shrinker(page_shrinker_fn *fn);
 
 /* Zeroes 2^order pages with the fastest stores the CPU has. */
 void page_clear(uint64_t physical, unsigned order);

@@ -15,8 +15,10 @@
 
 enum thread_state {
     THREAD_RUNNABLE,        /* running or in a run queue */
-    THREAD_SLEEPING,        /* until thread_wake */
-    THREAD_SLEEPING_SIGNAL, /* until thread_wake or a signal for it */
+    THREAD_SLEEPING,        /* about to sleep until thread_wake */
+    THREAD_SLEEPING_SIGNAL, /* about to sleep until thread_wake or a signal for it */
+    THREAD_PARKED,          /* asleep: it has given its CPU up, after THREAD_SLEEPING */
+    THREAD_PARKED_SIGNAL,   /* asleep, after THREAD_SLEEPING_SIGNAL */
     THREAD_DEAD,
 };
 
@@ -33,14 +35,16 @@ struct thread {
     struct hal_thread hal; /* first */
     uint32_t work;         /* WORK_ bits, atomic; its offset is known to the assembly */
     int32_t tid;
-    uint32_t state;        /* enum thread_state; run-queue lock of `cpu`, see thread_wake */
-    uint32_t on_cpu;       /* 1 while a CPU still uses its stack; cleared after the switch away */
+    uint32_t state;        /* enum thread_state; atomic, changed by compare-and-swap */
+    uint32_t on_cpu;       /* 1 while a CPU uses its stack; cleared after the switch away; atomic */
     uint32_t cpu;          /* the CPU it runs on or ran on last */
     uint64_t affinity;     /* bit per CPU it may run on */
     struct list run_node;  /* in a run queue; run-queue lock */
     struct list all_node;  /* in the list of all threads; thread-list lock */
     uint64_t run_ns;       /* CPU time used; updated at each switch */
     uint64_t started_ns;   /* when it last got its CPU */
+    struct cpu_timer *cpu_timers; /* armed on this thread's CPU time; core/time/cpu_timer.c */
+    uint64_t timed_ns;     /* CPU time that timers on the process's time have counted; core/time/cpu_timer.c */
     bool kernel;           /* never runs the program */
     bool in_syscall;       /* the frame is that of a system call that may be restarted */
     uintptr_t clear_tid;   /* CLONE_CHILD_CLEARTID, set_tid_address; 0: none */
@@ -56,7 +60,9 @@ struct cpu {
     uint32_t run_count;    /* length of run_queue; written under run_lock, read by anybody */
     struct thread *idle;
     struct thread *previous; /* whom we switched away from, until its on_cpu is cleared */
-    struct thread *reap;     /* a dead thread whose stack can be freed now */
+    bool requeue;            /* `previous` is still runnable */
+    bool update_timer;       /* the switch that is under way changes what the timer is to wait for */
+    bool polling;            /* idle and looking at run_count: needs no kick; atomic */
     uint64_t slice_end;      /* monotonic ns, or UINT64_MAX: nobody waits */
     struct timer_queue timers;
     uint64_t idle_ns;
@@ -75,15 +81,32 @@ static inline struct cpu *this_cpu(void)
 
 struct cpu *cpu_by_id(unsigned id);
 
-/* On the boot CPU, before the first thread; then starts the other CPUs. */
-void sched_init(void);
+/* Prepares CPU 0's data and its first thread, before anything else (the platform's first call). */
+void sched_boot_cpu_init(void);
+
+/* Starts the other CPUs. */
 void sched_start_cpus(void);
+
+/* The boot thread's end: it idles. Interrupts in any state. */
+_Noreturn void sched_become_idle(void);
+
+/* Bit per running CPU. */
+uint64_t sched_online_cpus(void);
+
+/* Arms this CPU's one-shot timer for its earliest timer or the end of the slice. Interrupts masked. */
+void sched_update_timer(void);
 
 /* Makes a thread with a kernel stack and extended state, not yet runnable; entry(argument) runs on its stack. -ENOMEM, -EAGAIN (too many threads). */
 int thread_create(struct thread **out, const char *name, void (*entry)(void *), void *argument);
 
+/* Gives a new thread of the program its id and makes it findable. */
+void thread_register(struct thread *thread);
+
 /* Puts a new thread into a run queue. */
 void thread_start(struct thread *thread);
+
+/* Frees a thread that has never been started. */
+void thread_discard(struct thread *thread);
 
 /* Ends the calling thread; its stack is freed later. */
 _Noreturn void thread_exit(void);
@@ -137,7 +160,7 @@ void mutex_unlock(struct mutex *mutex);
 /* Sleeping reader-writer lock: many readers or one writer; a waiting writer keeps new readers out. Not recursive. */
 struct rwlock {
     int32_t count; /* readers; -1: a writer; atomic */
-    uint32_t writers_waiting; /* atomic */
+    uint32_t writers_waiting; /* threads in `waiters`, readers too: they keep new readers out; atomic */
     struct spinlock lock;
     struct list waiters; /* lock */
 };

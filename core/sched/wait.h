@@ -3,6 +3,8 @@
  * thread and an epoll set hang on the same queue. Events are the POLL bits of Linux (poll(2)). */
 #pragma once
 
+#include <stdint.h>
+
 #include "core/lib/list.h"
 #include "core/lib/spinlock.h"
 

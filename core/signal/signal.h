@@ -48,3 +48,9 @@ void signal_deliver(struct regs *regs);
 
 /* Whether an unblocked, not ignored signal is pending for the current thread. */
 bool signal_pending(void);
+
+/* For ppoll, pselect6 and epoll_pwait: the current thread's mask becomes the one at `address` (0: nothing happens) for the rest of the system
+ * call: -EFAULT, -EINVAL when `size` is not 8. signal_mask_restore ends that; when the call was `interrupted` the old mask comes back
+ * only after a handler has been given its frame, so that the signal that interrupted the call is delivered (as rt_sigsuspend). */
+int signal_mask_during(uintptr_t address, size_t size);
+void signal_mask_restore(bool interrupted);

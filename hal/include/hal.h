@@ -81,6 +81,9 @@ void hal_console_write(enum hal_stream stream, const char *bytes, size_t length)
 /* Whether OUT and ERR are different devices. */
 bool hal_console_has_error_stream(void);
 
+/* The kernel word `hostlink` was given: `unigornel run` reads the error stream (goruntime/hostlink.h). */
+void console_set_hostlink(bool on);
+
 /* From now on received bytes go to core_console_input. Thread context, once. */
 void hal_console_enable_input(void);
 
@@ -154,6 +157,10 @@ int hal_protect(uintptr_t address, size_t size, unsigned prot);
  * `prot` and `hole` may be NULL. */
 size_t hal_query(uintptr_t address, uint64_t *physical, unsigned *prot, size_t *hole);
 
+/* Tells that this CPU touches no memory of the program until hal_tlb_lazy(false): it gets no flush requests and catches up
+ * then. For idling. Interrupts masked. */
+void hal_tlb_lazy(bool lazy);
+
 /* Maps device memory at a free address of the kernel map; never unmapped. NULL when there is no memory. */
 void *hal_map_device(uint64_t physical, size_t size);
 
@@ -202,6 +209,13 @@ int load_user_u32_nofault(uint32_t *value, uintptr_t from);
 /* Atomic compare-and-swap on a user word, faulting pages in; *old gets what was there. */
 int cmpxchg_user_u32(uintptr_t address, uint32_t *old, uint32_t new_value);
 
+/* Called for a fault or exception in kernel code: when it hit one of the copies above, makes `regs` resume at its error
+ * return and says true. */
+bool hal_fixup_fault(struct regs *regs);
+
+/* Whether `address` is the kernel's own code; the vDSO is not. */
+bool hal_is_kernel_text(uintptr_t address);
+
 /* --- entropy.c -------------------------------------------------------------------------------------------------------- */
 
 /* Fills `bytes` from hardware and timing jitter: seed material for the generator in core/lib/random.c, not for use
@@ -214,6 +228,9 @@ enum hal_shutdown_reason { HAL_SHUTDOWN_EXIT, HAL_SHUTDOWN_PANIC, HAL_SHUTDOWN_R
 
 /* Ends the machine; `status` is the program's exit status (0-255). Console output is flushed first. */
 _Noreturn void hal_shutdown(enum hal_shutdown_reason reason, int status);
+
+/* The rest of the platform's set-up, once page_alloc works: final page tables, interrupt controllers, clocks. */
+void hal_init(void);
 
 /* Late setup that needs the allocator and threads: interrupts from devices, power button. */
 void hal_late_init(void);

@@ -19,7 +19,6 @@ struct hal_thread {
     void *xstate;              /* 64-byte aligned area of hal_xstate_size() bytes */
     bool xstate_live;          /* inside a kernel entry: vector registers hold values of the program that must
                                   survive a switch (any entry but the system-call gate, whose callers have none) */
-    bool xstate_saved;         /* the values are in `xstate`, not (or not only) in the CPU */
     uint32_t mxcsr;            /* control words across a switch made with !xstate_live */
     uint16_t x87_control;
 };

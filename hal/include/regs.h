@@ -15,4 +15,5 @@ struct regs {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-#define VECTOR_SYSCALL 256
+#define VECTOR_SYSCALL 256     /* through the gate (goruntime/gate.h) */
+#define VECTOR_SYSCALL_RAW 257 /* by a SYSCALL instruction */

@@ -1,0 +1,3 @@
+module linux_init
+
+go 1.24

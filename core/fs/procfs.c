@@ -1,0 +1,885 @@
+/* SPDX-License-Identifier: MIT */
+/* /proc and /sys: static trees of nodes whose text is made when a file is read from its beginning. Two directories of /proc are lists that
+ * change (fd, task); their names are looked up afresh each time. show_lock guards the text of all open files. */
+#include <asm/statfs.h>
+#include <linux/magic.h>
+
+#include "core/fs/fs.h"
+#include "core/fs/fs_internal.h"
+#include "core/fs/inode.h"
+#include "core/lib/random.h"
+#include "core/mm/page.h"
+#include "core/mm/vm.h"
+#include "core/signal/signal.h"
+#include "core/syscall/process.h"
+#include "core/time/clock.h"
+#include "goruntime/image_info.h"
+
+#define TICKS_NS 10000000ull /* a tick of /proc: 1/100 s (USER_HZ) */
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+extern const struct image_info image_info;
+
+/* --- text ----------------------------------------------------------------------------------------------------------- */
+
+struct text {
+    char *bytes;
+    size_t used, size;
+    bool failed; /* no memory */
+};
+
+static bool text_need(struct text *text, size_t more)
+{
+    if (text->size - text->used < more && !text->failed) {
+        size_t size = MAX(text->size * 2, MAX(text->used + more, 512ul));
+        char *bytes = krealloc(text->bytes, size);
+        text->failed = bytes == NULL;
+        if (bytes != NULL) {
+            text->bytes = bytes;
+            text->size = size;
+        }
+    }
+    return !text->failed;
+}
+
+static void put_bytes(struct text *text, const void *bytes, size_t length)
+{
+    if (length != 0 && text_need(text, length)) {
+        memcpy(text->bytes + text->used, bytes, length);
+        text->used += length;
+    }
+}
+
+static void __attribute__((format(printf, 2, 3))) put(struct text *text, const char *how, ...)
+{
+    va_list arguments;
+    /* Twice at most: when it does not fit the first time the length is known. */
+    for (size_t room = 160; text_need(text, room);) {
+        va_start(arguments, how);
+        size_t length = (size_t)vformat(text->bytes + text->used, text->size - text->used, how, arguments);
+        va_end(arguments);
+        if (length < text->size - text->used) {
+            text->used += length;
+            return;
+        }
+        room = length + 1;
+    }
+}
+
+typedef unsigned long long ull;
+
+/* --- nodes ---------------------------------------------------------------------------------------------------------- */
+
+struct node {
+    const char *name;
+    uint32_t mode;
+    const struct node *children;
+    unsigned count;
+    void (*show)(struct text *text, long argument);
+    int (*store)(const char *bytes, size_t length);
+    long (*link)(char *to, size_t size, long argument);
+    bool (*list)(long *next); /* a directory of numbers: the first from *next on */
+    const struct node *entry; /* what a number stands for */
+};
+
+#define DIRECTORY(name_, children_) {.name = name_, .mode = S_IFDIR | 0555, .children = children_, .count = COUNT(children_)}
+#define FILE_(name_, show_) {.name = name_, .mode = S_IFREG | 0444, .show = show_}
+#define LINK(name_, link_) {.name = name_, .mode = S_IFLNK | 0777, .link = link_}
+
+struct proc_inode {
+    struct inode inode; /* first */
+    const struct node *node;
+    long argument; /* descriptor or thread */
+};
+
+static struct process_view view;
+
+void fs_set_process(const struct process_view *new_view)
+{
+    view = *new_view;
+}
+
+/* --- threads -------------------------------------------------------------------------------------------------------- */
+
+struct thread_view {
+    int32_t tid;
+    char name[16];
+    uint64_t run_ns;
+    uint32_t cpu;
+    char state;
+};
+
+static int view_thread(struct thread *thread, void *context)
+{
+    struct thread_view *out = context;
+    uint32_t state = __atomic_load_n(&thread->state, __ATOMIC_RELAXED);
+    out->tid = thread->tid;
+    memcpy(out->name, thread->name, sizeof(out->name));
+    out->name[sizeof(out->name) - 1] = '\0';
+    out->run_ns = thread->run_ns;
+    out->cpu = thread->cpu;
+    out->state = state == THREAD_RUNNABLE ? 'R' : 'S';
+    return 0;
+}
+
+static bool next_thread_visit(struct thread *thread, void *context)
+{
+    long *range = context; /* from, the lowest found */
+    if (thread->tid >= range[0] && thread->tid < range[1]) {
+        range[1] = thread->tid;
+    }
+    return true;
+}
+
+static bool next_thread(long *next)
+{
+    long range[2] = {*next, INT32_MAX};
+    thread_for_each(next_thread_visit, range);
+    *next = range[1];
+    return range[1] != INT32_MAX;
+}
+
+static bool next_fd(long *next)
+{
+    *next = *next > INT32_MAX ? -1 : fd_next((int)*next);
+    return *next >= 0;
+}
+
+/* argument 0: the process. */
+static void view_of(long tid, struct thread_view *out)
+{
+    memset(out, 0, sizeof(*out));
+    (void)thread_with(tid == 0 ? PROCESS_ID : (int32_t)tid, view_thread, out);
+    if (tid == 0) {
+        out->tid = PROCESS_ID;
+        out->state = 'R';
+        (void)clock_get(2 /* CLOCK_PROCESS_CPUTIME_ID */, &out->run_ns);
+    }
+}
+
+static void show_comm(struct text *text, long tid)
+{
+    struct thread_view thread;
+    view_of(tid, &thread);
+    put(text, "%s\n", thread.name);
+}
+
+static void show_stat_of(struct text *text, long tid)
+{
+    struct thread_view thread;
+    struct vm_usage usage;
+    view_of(tid, &thread);
+    vm_usage(&usage);
+    /* proc(5), /proc/pid/stat: the 52 fields in order. All time counts as the program's, none as the system's. */
+    put(text, "%d (%s) %c 0 1 1 0 -1 4194304 0 0 0 0 %llu 0 0 0 20 0 %u 0 0 %llu %llu 18446744073709551615 ", thread.tid,
+        thread.name, thread.state, (ull)(thread.run_ns / TICKS_NS), thread_count(), (ull)usage.mapped,
+        (ull)(usage.resident / PAGE_SIZE));
+    put(text, "%llu %llu 0 0 0 0 0 0 0 0 0 0 17 %u 0 0 0 0 0 0 0 0 0 0 0 0 0\n", (ull)image_info.segments[0].address,
+        (ull)(image_info.segments[0].address + image_info.segments[0].size), thread.cpu);
+}
+
+static unsigned fd_count(void)
+{
+    unsigned count = 0;
+    for (int fd = fd_next(0); fd >= 0; fd = fd_next(fd + 1)) {
+        count++;
+    }
+    return count;
+}
+
+static void show_status(struct text *text, long tid)
+{
+    struct thread_view thread;
+    struct vm_usage usage;
+    uint64_t cpus = sched_online_cpus();
+    view_of(tid, &thread);
+    vm_usage(&usage);
+    put(text, "Name:\t%s\nUmask:\t0022\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t0\nTracerPid:\t0\n", thread.name,
+        thread.state, thread.state == 'R' ? "running" : "sleeping", PROCESS_ID, thread.tid);
+    put(text, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t%u\nGroups:\t0\n", (fd_count() + 63) & ~63u);
+    put(text, "VmPeak:\t%8llu kB\nVmSize:\t%8llu kB\nVmHWM:\t%8llu kB\nVmRSS:\t%8llu kB\nVmData:\t%8llu kB\nVmExe:\t%8llu kB\nVmSwap:\t       0 kB\n",
+        (ull)usage.mapped >> 10, (ull)usage.mapped >> 10, (ull)usage.resident >> 10, (ull)usage.resident >> 10,
+        (ull)usage.data >> 10, (ull)usage.text >> 10);
+    put(text, "Threads:\t%u\nCpus_allowed:\t%llx\nMems_allowed:\t1\nMems_allowed_list:\t0\n", thread_count(), (ull)cpus);
+}
+
+static void show_statm(struct text *text, long argument)
+{
+    struct vm_usage usage;
+    (void)argument;
+    vm_usage(&usage);
+    put(text, "%llu %llu 0 %llu 0 %llu 0\n", (ull)(usage.mapped / PAGE_SIZE), (ull)(usage.resident / PAGE_SIZE),
+        (ull)(usage.text / PAGE_SIZE), (ull)(usage.data / PAGE_SIZE));
+}
+
+/* --- the process ---------------------------------------------------------------------------------------------------- */
+
+static bool put_area(const struct vm_area_info *area, void *context)
+{
+    struct text *text = context;
+    size_t before = text->used;
+    put(text, "%08llx-%08llx %c%c%c%c %08llx %s %llu ", (ull)area->start, (ull)area->end, (area->prot & PROT_R) != 0 ? 'r' : '-',
+        (area->prot & PROT_W) != 0 ? 'w' : '-', (area->prot & PROT_X) != 0 ? 'x' : '-', area->shared ? 's' : 'p',
+        (ull)area->offset, area->inode != 0 ? "00:15" : "00:00", (ull)area->inode);
+    if (area->name != NULL && area->name[0] != '\0') {
+        put(text, "%*s%s", (int)MAX(73 - (long)(text->used - before), 0l), "", area->name);
+    }
+    put_bytes(text, "\n", 1);
+    return !text->failed;
+}
+
+static void show_maps(struct text *text, long argument)
+{
+    (void)argument;
+    vm_for_each(put_area, text);
+}
+
+static void show_command_line(struct text *text, long argument)
+{
+    (void)argument;
+    put_bytes(text, view.arguments, view.arguments_size);
+}
+
+static void show_environment(struct text *text, long argument)
+{
+    (void)argument;
+    put_bytes(text, view.environment, view.environment_size);
+}
+
+static void show_auxv(struct text *text, long argument)
+{
+    (void)argument;
+    put_bytes(text, view.auxv, view.auxv_size);
+}
+
+static void show_limits(struct text *text, long argument)
+{
+    static const struct {
+        const char *name, *unit;
+    } rows[] = {
+        {"Max cpu time", "seconds"},       {"Max file size", "bytes"},      {"Max data size", "bytes"},
+        {"Max stack size", "bytes"},       {"Max core file size", "bytes"}, {"Max resident set", "bytes"},
+        {"Max processes", "processes"},    {"Max open files", "files"},     {"Max locked memory", "bytes"},
+        {"Max address space", "bytes"},    {"Max file locks", "locks"},     {"Max pending signals", "signals"},
+        {"Max msgqueue size", "bytes"},    {"Max nice priority", ""},       {"Max realtime priority", ""},
+        {"Max realtime timeout", "us"},
+    };
+    (void)argument;
+    put(text, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char soft[24] = "unlimited", hard[24] = "unlimited";
+        if (strcmp(rows[i].unit, "files") == 0) {
+            format(soft, sizeof(soft), "%u", fd_limit);
+            format(hard, sizeof(hard), "%u", FD_MAX);
+        }
+        put(text, "%-25s %-20s %-20s %-10s\n", rows[i].name, soft, hard, rows[i].unit);
+    }
+}
+
+static void show_cgroup(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "0::/\n");
+}
+
+static int oom_score_adjust;
+
+static void show_oom_score_adjust(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "%d\n", oom_score_adjust);
+}
+
+static int store_oom_score_adjust(const char *bytes, size_t length)
+{
+    bool negative = length != 0 && bytes[0] == '-';
+    int value = 0;
+    size_t i = negative;
+    for (; i < length && bytes[i] >= '0' && bytes[i] <= '9' && value <= 1000; i++) {
+        value = value * 10 + bytes[i] - '0';
+    }
+    if (i == negative || value > 1000 || (i < length && bytes[i] != '\n')) {
+        return -EINVAL;
+    }
+    oom_score_adjust = negative ? -value : value;
+    return 0;
+}
+
+static void show_mounts(struct text *text, long argument)
+{
+    char path[256];
+    (void)argument;
+    for (struct filesystem *fs = filesystems; fs != NULL; fs = fs->next) {
+        char *at = fs->covered == NULL ? "/" : dentry_path(fs->covered, path, sizeof(path), NULL);
+        put(text, "%s %s %s %s 0 0\n", fs->source, at == NULL ? "?" : at, fs->type, fs->options);
+    }
+}
+
+static void show_mount_info(struct text *text, long argument)
+{
+    char path[256];
+    (void)argument;
+    for (struct filesystem *fs = filesystems; fs != NULL; fs = fs->next) {
+        char *at = fs->covered == NULL ? "/" : dentry_path(fs->covered, path, sizeof(path), NULL);
+        put(text, "%llu %llu 0:%llu / %s %s - %s %s %s\n", (ull)fs->device,
+            (ull)(fs->covered == NULL ? 0 : fs->covered->inode->filesystem->device), (ull)fs->device, at == NULL ? "?" : at,
+            fs->options, fs->type, fs->source, fs->options);
+    }
+}
+
+static long link_text(char *to, size_t size, const char *from)
+{
+    size_t length = strlen(from);
+    memcpy(to, from, MIN(length, size));
+    return (long)length;
+}
+
+static long link_exe(char *to, size_t size, long argument)
+{
+    char path[sizeof(image_info.name) + 2];
+    (void)argument;
+    format(path, sizeof(path), "/%.*s", (int)sizeof(image_info.name), image_info.name);
+    return link_text(to, size, path);
+}
+
+static long link_dentry(char *to, size_t size, struct dentry *dentry)
+{
+    char *buffer = kmalloc(PATH_MAX);
+    bool deleted;
+    char *path = buffer == NULL ? NULL : dentry_path(dentry, buffer, PATH_MAX, &deleted);
+    long length = buffer == NULL ? -ENOMEM : path == NULL ? -ENAMETOOLONG : link_text(to, size, path);
+    if (length > 0 && deleted && (size_t)length < size) {
+        length += link_text(to + length, size - (size_t)length, " (deleted)");
+    }
+    kfree(buffer);
+    return length;
+}
+
+static long link_cwd(char *to, size_t size, long argument)
+{
+    struct dentry *cwd = cwd_get();
+    (void)argument;
+    long length = link_dentry(to, size, cwd);
+    dentry_put(cwd);
+    return length;
+}
+
+static long link_root(char *to, size_t size, long argument)
+{
+    (void)argument;
+    return link_text(to, size, "/");
+}
+
+static long link_self(char *to, size_t size, long argument)
+{
+    (void)argument;
+    return link_text(to, size, "1");
+}
+
+static long link_thread_self(char *to, size_t size, long argument)
+{
+    char path[32];
+    (void)argument;
+    format(path, sizeof(path), "1/task/%d", current_thread()->tid);
+    return link_text(to, size, path);
+}
+
+static long link_mounts(char *to, size_t size, long argument)
+{
+    (void)argument;
+    return link_text(to, size, "self/mounts");
+}
+
+static long link_fd(char *to, size_t size, long fd)
+{
+    struct file *file;
+    struct stat stat;
+    char name[48];
+    int result = fd_lookup_any((int)fd, &file);
+    if (result != 0) {
+        return -ENOENT;
+    }
+    long length;
+    if (file->dentry != NULL) {
+        length = link_dentry(to, size, file->dentry);
+    } else if (file->operations->stat != NULL && file->operations->stat(file, &stat) == 0) {
+        const char *kind = S_ISFIFO(stat.st_mode) ? "pipe" : S_ISSOCK(stat.st_mode) ? "socket" : NULL;
+        format(name, sizeof(name), "%s:[%llu]", kind == NULL ? "" : kind, (ull)stat.st_ino);
+        length = link_text(to, size, kind == NULL ? "/dev/console" : name);
+    } else {
+        length = link_text(to, size, "anon_inode:[event]");
+    }
+    file_put(file);
+    return length;
+}
+
+/* --- the system ----------------------------------------------------------------------------------------------------- */
+
+static void show_cpuinfo(struct text *text, long argument)
+{
+    char name[64];
+    uint64_t hz;
+    (void)argument;
+    hal_cpu_describe(name, &hz);
+    for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
+        put(text, "processor\t: %u\nmodel name\t: %s\ncpu MHz\t\t: %llu.%03llu\ncpu cores\t: 1\nsiblings\t: 1\ncore id\t\t: %u\nphysical id\t: %u\n\n",
+            cpu, name, (ull)(hz / 1000000), (ull)(hz / 1000 % 1000), cpu, cpu);
+    }
+}
+
+static void show_meminfo(struct text *text, long argument)
+{
+    struct vm_usage usage;
+    ull total = page_total() * (PAGE_SIZE >> 10), unused = page_free_count() * (PAGE_SIZE >> 10);
+    (void)argument;
+    vm_usage(&usage);
+    put(text, "MemTotal:       %8llu kB\nMemFree:        %8llu kB\nMemAvailable:   %8llu kB\nBuffers:               0 kB\n", total, unused, unused);
+    put(text, "Cached:                0 kB\nSwapCached:            0 kB\nActive:         %8llu kB\nInactive:              0 kB\n", total - unused);
+    put(text, "SwapTotal:             0 kB\nSwapFree:              0 kB\nAnonPages:      %8llu kB\nHugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n",
+        (ull)usage.resident >> 10);
+}
+
+static void show_stat(struct text *text, long argument)
+{
+    uint64_t now = hal_clock_monotonic(), idle = 0;
+    unsigned cpus = hal_cpu_count();
+    (void)argument;
+    for (int pass = 0; pass < 2; pass++) {
+        for (unsigned cpu = 0; cpu < cpus; cpu++) {
+            uint64_t its_idle = MIN(cpu_by_id(cpu)->idle_ns, now);
+            if (pass == 0) {
+                idle += its_idle;
+            } else {
+                put(text, "cpu%u %llu 0 0 %llu 0 0 0 0 0 0\n", cpu, (ull)((now - its_idle) / TICKS_NS), (ull)(its_idle / TICKS_NS));
+            }
+        }
+        if (pass == 0) {
+            put(text, "cpu  %llu 0 0 %llu 0 0 0 0 0 0\n", (ull)((now * cpus - idle) / TICKS_NS), (ull)(idle / TICKS_NS));
+        }
+    }
+    put(text, "btime %llu\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n", (ull)(hal_clock_wall_offset() / NS_PER_SECOND));
+}
+
+static void show_uptime(struct text *text, long argument)
+{
+    uint64_t now = hal_clock_monotonic() / TICKS_NS, idle = 0;
+    (void)argument;
+    for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
+        idle += cpu_by_id(cpu)->idle_ns / TICKS_NS;
+    }
+    put(text, "%llu.%02llu %llu.%02llu\n", (ull)(now / 100), (ull)(now % 100), (ull)(idle / 100), (ull)(idle % 100));
+}
+
+/* No average is kept: all three numbers are what runs or waits for a CPU now. */
+static void show_loadavg(struct text *text, long argument)
+{
+    unsigned running = 1;
+    (void)argument;
+    for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
+        running += cpu_by_id(cpu)->run_count;
+    }
+    put(text, "%u.00 %u.00 %u.00 %u/%u %d\n", running, running, running, running, thread_count(), PROCESS_ID);
+}
+
+static void show_version(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, SYSTEM_NAME " version " SYSTEM_RELEASE " (unigornel) " SYSTEM_VERSION "\n");
+}
+
+static void show_file_systems(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\toverlay\n\terofs\n");
+}
+
+static void show_host_name(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "%s\n", fs_host_name());
+}
+
+static int store_host_name(const char *bytes, size_t length)
+{
+    const char *end = memchr(bytes, '\n', length);
+    fs_set_host_name(bytes, end == NULL ? length : (size_t)(end - bytes));
+    return 0;
+}
+
+static void show_os_release(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, SYSTEM_RELEASE "\n");
+}
+
+static void show_os_type(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, SYSTEM_NAME "\n");
+}
+
+static void show_pid_max(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "4194304\n");
+}
+
+static void show_file_max(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "%d\n", FD_MAX);
+}
+
+static void put_uuid(struct text *text, uint8_t uuid[16])
+{
+    uuid[6] = (uuid[6] & 0x0f) | 0x40; /* RFC 4122, 4.4 */
+    uuid[8] = (uuid[8] & 0x3f) | 0x80;
+    for (int i = 0; i < 16; i++) {
+        put(text, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", uuid[i]);
+    }
+    put_bytes(text, "\n", 1);
+}
+
+static void show_uuid(struct text *text, long argument)
+{
+    uint8_t uuid[16];
+    (void)argument;
+    random_bytes(uuid, sizeof(uuid));
+    put_uuid(text, uuid);
+}
+
+static void show_boot_id(struct text *text, long argument)
+{
+    static uint8_t boot_id[16];
+    (void)argument;
+    if (boot_id[8] == 0) {
+        random_bytes(boot_id, sizeof(boot_id));
+    }
+    put_uuid(text, boot_id);
+}
+
+static void show_one(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "1\n");
+}
+
+static void show_somaxconn(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "4096\n");
+}
+
+static void show_thp_enabled(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "[always] madvise never\n");
+}
+
+static void show_thp_size(struct text *text, long argument)
+{
+    (void)argument;
+    put(text, "%lu\n", HUGE_PAGE_SIZE);
+}
+
+static void show_cpu_range(struct text *text, long argument)
+{
+    unsigned last = hal_cpu_count() - 1;
+    (void)argument;
+    put(text, last == 0 ? "0\n" : "0-%u\n", last);
+}
+
+/* --- the trees ------------------------------------------------------------------------------------------------------ */
+
+static const struct node fd_node = {.name = "", .mode = S_IFLNK | 0700, .link = link_fd};
+
+static const struct node task_files[] = {
+    FILE_("comm", show_comm),
+    FILE_("stat", show_stat_of),
+    FILE_("status", show_status),
+};
+static const struct node task_node = DIRECTORY("", task_files);
+
+static const struct node process_files[] = {
+    LINK("exe", link_exe),
+    LINK("cwd", link_cwd),
+    LINK("root", link_root),
+    FILE_("maps", show_maps),
+    FILE_("stat", show_stat_of),
+    FILE_("status", show_status),
+    FILE_("statm", show_statm),
+    FILE_("cmdline", show_command_line),
+    FILE_("environ", show_environment),
+    FILE_("auxv", show_auxv),
+    FILE_("comm", show_comm),
+    FILE_("limits", show_limits),
+    FILE_("cgroup", show_cgroup),
+    FILE_("mounts", show_mounts),
+    FILE_("mountinfo", show_mount_info),
+    {.name = "oom_score_adj", .mode = S_IFREG | 0644, .show = show_oom_score_adjust, .store = store_oom_score_adjust},
+    {.name = "fd", .mode = S_IFDIR | 0500, .list = next_fd, .entry = &fd_node},
+    {.name = "task", .mode = S_IFDIR | 0555, .list = next_thread, .entry = &task_node},
+};
+
+static const struct node random_files[] = {FILE_("uuid", show_uuid), FILE_("boot_id", show_boot_id)};
+static const struct node kernel_files[] = {
+    {.name = "hostname", .mode = S_IFREG | 0644, .show = show_host_name, .store = store_host_name},
+    FILE_("osrelease", show_os_release),
+    FILE_("ostype", show_os_type),
+    FILE_("pid_max", show_pid_max),
+    DIRECTORY("random", random_files),
+};
+static const struct node vm_files[] = {FILE_("overcommit_memory", show_one)};
+static const struct node net_core_files[] = {FILE_("somaxconn", show_somaxconn)};
+static const struct node sys_net_files[] = {DIRECTORY("core", net_core_files)};
+static const struct node sys_fs_files[] = {FILE_("file-max", show_file_max), FILE_("nr_open", show_file_max)};
+static const struct node sys_files[] = {
+    DIRECTORY("kernel", kernel_files),
+    DIRECTORY("vm", vm_files),
+    DIRECTORY("net", sys_net_files),
+    DIRECTORY("fs", sys_fs_files),
+};
+
+static const struct node proc_files[] = {
+    LINK("self", link_self),
+    LINK("thread-self", link_thread_self),
+    LINK("mounts", link_mounts),
+    DIRECTORY("1", process_files),
+    FILE_("cpuinfo", show_cpuinfo),
+    FILE_("meminfo", show_meminfo),
+    FILE_("stat", show_stat),
+    FILE_("uptime", show_uptime),
+    FILE_("loadavg", show_loadavg),
+    FILE_("version", show_version),
+    FILE_("filesystems", show_file_systems),
+    DIRECTORY("sys", sys_files),
+};
+static const struct node proc_root = DIRECTORY("", proc_files);
+
+static const struct node huge_files[] = {FILE_("enabled", show_thp_enabled), FILE_("hpage_pmd_size", show_thp_size)};
+static const struct node mm_files[] = {DIRECTORY("transparent_hugepage", huge_files)};
+static const struct node sysfs_kernel_files[] = {DIRECTORY("mm", mm_files)};
+static const struct node cpu_files[] = {
+    FILE_("online", show_cpu_range),
+    FILE_("possible", show_cpu_range),
+    FILE_("present", show_cpu_range),
+};
+static const struct node system_files[] = {DIRECTORY("cpu", cpu_files)};
+static const struct node devices_files[] = {DIRECTORY("system", system_files)};
+static const struct node sysfs_files[] = {DIRECTORY("kernel", sysfs_kernel_files), DIRECTORY("devices", devices_files)};
+static const struct node sysfs_root = DIRECTORY("", sysfs_files);
+
+/* --- inodes --------------------------------------------------------------------------------------------------------- */
+
+static const struct inode_operations proc_operations, proc_link_operations, proc_fd_operations;
+
+static struct proc_inode *proc_of(struct inode *inode)
+{
+    return (struct proc_inode *)inode;
+}
+
+static uint64_t number_of(const struct node *node, long argument)
+{
+    return (((uintptr_t)node >> 3) & 0xffffff) | ((uint64_t)(uint32_t)argument << 24);
+}
+
+static int proc_inode_new(struct filesystem *fs, const struct node *node, long argument, struct inode **out)
+{
+    struct proc_inode *proc = kzalloc(sizeof(*proc));
+    if (proc == NULL) {
+        return -ENOMEM;
+    }
+    inode_init(&proc->inode,
+               node == &fd_node            ? &proc_fd_operations
+               : S_ISLNK(node->mode) ? &proc_link_operations
+                                           : &proc_operations,
+               fs, node->mode);
+    proc->inode.number = number_of(node, argument);
+    proc->node = node;
+    proc->argument = argument;
+    *out = &proc->inode;
+    return 0;
+}
+
+static int visit_nothing(struct thread *thread, void *context)
+{
+    (void)thread;
+    (void)context;
+    return 0;
+}
+
+static int lookup_number(struct proc_inode *directory, const char *name, size_t length, struct inode **out)
+{
+    const struct node *node = directory->node;
+    long number = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (name[i] < '0' || name[i] > '9' || number > INT32_MAX / 10 || (i == 0 && name[0] == '0' && length > 1)) {
+            return -ENOENT;
+        }
+        number = number * 10 + name[i] - '0';
+    }
+    struct file *file;
+    if (node->list == next_fd) {
+        if (fd_lookup_any((int)number, &file) != 0) {
+            return -ENOENT;
+        }
+        file_put(file);
+    } else if (thread_with((int32_t)number, visit_nothing, NULL) != 0) {
+        return -ENOENT;
+    }
+    int result = proc_inode_new(directory->inode.filesystem, node->entry, number, out);
+    if (result == 0) {
+        (*out)->flags |= INODE_VOLATILE;
+    }
+    return result;
+}
+
+static int proc_lookup(struct inode *inode, const char *name, size_t length, struct inode **out)
+{
+    struct proc_inode *directory = proc_of(inode);
+    const struct node *node = directory->node;
+    if (node->list != NULL) {
+        return lookup_number(directory, name, length, out);
+    }
+    for (unsigned i = 0; i < node->count; i++) {
+        const struct node *child = &node->children[i];
+        if (strlen(child->name) == length && memcmp(child->name, name, length) == 0) {
+            return proc_inode_new(inode->filesystem, child, directory->argument, out);
+        }
+    }
+    return -ENOENT;
+}
+
+static int proc_list(struct inode *inode, uint64_t *position, list_emit_fn *emit, void *context)
+{
+    const struct node *node = proc_of(inode)->node;
+    char name[16];
+    if (node->list != NULL) {
+        for (long next = (long)*position; node->list(&next); next++) {
+            int length = format(name, sizeof(name), "%ld", next);
+            if (!emit(context, name, (size_t)length, number_of(node->entry, next), node->entry->mode >> 12, (uint64_t)next + 1)) {
+                break;
+            }
+        }
+        return 0;
+    }
+    for (uint64_t i = *position; i < node->count; i++) {
+        const struct node *child = &node->children[i];
+        if (!emit(context, child->name, strlen(child->name), number_of(child, proc_of(inode)->argument), child->mode >> 12,
+                  i + 1)) {
+            break;
+        }
+    }
+    return 0;
+}
+
+static long proc_read_link(struct inode *inode, char *to, size_t size)
+{
+    struct proc_inode *proc = proc_of(inode);
+    return proc->node->link(to, size, proc->argument);
+}
+
+static int proc_follow(struct inode *inode, struct file **out)
+{
+    return fd_lookup_any((int)proc_of(inode)->argument, out) != 0 ? -ENOENT : 0;
+}
+
+static void proc_release(struct inode *inode)
+{
+    kfree(inode);
+}
+
+/* --- files ---------------------------------------------------------------------------------------------------------- */
+
+static struct mutex show_lock = MUTEX_INIT(show_lock);
+
+static long proc_read(struct file *file, struct io_vector *io, uint64_t *offset)
+{
+    struct text *text = file->data;
+    struct proc_inode *proc = proc_of(file->inode);
+    int result = 0;
+    size_t piece = 0;
+    mutex_lock(&show_lock);
+    if (*offset == 0 || text->bytes == NULL) {
+        text->used = 0;
+        text->failed = false;
+        proc->node->show(text, proc->argument);
+        result = text->failed ? -ENOMEM : 0;
+    }
+    if (result == 0 && *offset < text->used) {
+        piece = MIN(io->remaining, text->used - *offset);
+        result = io_copy_to(io, text->bytes + *offset, piece);
+    }
+    mutex_unlock(&show_lock);
+    if (result == 0) {
+        *offset += piece;
+    }
+    return result != 0 ? result : (long)piece;
+}
+
+static long proc_write(struct file *file, struct io_vector *io, uint64_t *offset)
+{
+    const struct node *node = proc_of(file->inode)->node;
+    char bytes[128];
+    size_t length = MIN(io->remaining, sizeof(bytes));
+    if (node->store == NULL) {
+        return -EIO;
+    }
+    int result = io_copy_from(io, bytes, length);
+    if (result == 0) {
+        result = node->store(bytes, length);
+    }
+    if (result == 0) {
+        *offset += length;
+    }
+    return result != 0 ? result : (long)length;
+}
+
+static void proc_close(struct file *file)
+{
+    struct text *text = file->data;
+    kfree(text->bytes);
+    kfree(text);
+}
+
+static const struct file_operations proc_file = {.read = proc_read, .write = proc_write, .release = proc_close};
+
+static int proc_open(struct inode *inode, struct file *file)
+{
+    if (file_writable(file) && proc_of(inode)->node->store == NULL) {
+        return -EACCES;
+    }
+    file->data = kzalloc(sizeof(struct text));
+    if (file->data == NULL) {
+        return -ENOMEM;
+    }
+    file->operations = &proc_file;
+    file_set_seekable(file);
+    return 0;
+}
+
+static const struct inode_operations proc_operations = {
+    .lookup = proc_lookup, .list = proc_list, .open = proc_open, .release = proc_release};
+static const struct inode_operations proc_link_operations = {.read_link = proc_read_link, .release = proc_release};
+static const struct inode_operations proc_fd_operations = {
+    .read_link = proc_read_link, .follow = proc_follow, .release = proc_release};
+
+static int mount_tree(struct filesystem *fs, const char *type, uint32_t magic, const struct node *root, const char *path)
+{
+    struct inode *inode;
+    fs->type = fs->source = type;
+    fs->options = "rw";
+    fs->magic = magic;
+    int result = proc_inode_new(fs, root, 0, &inode);
+    if (result == 0) {
+        result = filesystem_init(fs, inode);
+    }
+    return result != 0 ? result : filesystem_mount(fs, path);
+}
+
+int procfs_mount(void)
+{
+    static struct filesystem proc, sys;
+    int result = mount_tree(&proc, "proc", PROC_SUPER_MAGIC, &proc_root, "/proc");
+    return result != 0 ? result : mount_tree(&sys, "sysfs", SYSFS_MAGIC, &sysfs_root, "/sys");
+}

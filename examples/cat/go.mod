@@ -1,0 +1,3 @@
+module cat
+
+go 1.24

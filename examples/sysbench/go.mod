@@ -1,0 +1,3 @@
+module sysbench
+
+go 1.24

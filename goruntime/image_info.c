@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* The place that `unigornel build` fills in. */
+#include "goruntime/image_info.h"
+
+extern const struct image_info image_info;
+
+/* Not const to the compiler's eyes: its values are not those written here. */
+__attribute__((section(".image_info"), used)) const struct image_info image_info = {
+    .magic = IMAGE_INFO_MAGIC,
+    .version = IMAGE_INFO_VERSION,
+};

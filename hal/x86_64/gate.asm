@@ -1,0 +1,113 @@
+; SPDX-License-Identifier: MIT
+; The way into the kernel for system calls, and out again. The program jumps to gate_entry (goruntime/gate.h) with
+; the call's number and arguments where SYSCALL has them and its return address in R11; nothing else is clobbered but RCX.
+; A SYSCALL instruction that was left in the program arrives at syscall_entry instead.
+;
+; Interrupts stay enabled throughout. Between the check of `work` and the jump to the program one could arrive and set `work`
+; too late: interrupt.c then goes back to gate_exit (while RSP still points to the frame), or, at
+; gate_exit_jump, treats the program as interrupted already.
+
+%include "frame.inc"
+
+bits 64
+default rel
+
+global gate_entry
+global syscall_entry
+global gate_exit
+global gate_exit_jump
+global raw_exit_jump
+global return_to_user
+extern core_syscall
+extern return_work
+
+%macro PUSH_PROGRAM 2 ; return address, vector
+    push SELECTOR_DATA
+    push rcx
+    push RFLAGS_PROGRAM
+    push SELECTOR_CODE
+    push %1
+    push rax
+    push %2
+    push rdi
+    push rsi
+    push rdx
+    push rcx
+    push rax
+    push r8
+    push r9
+    push r10
+    push r11
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+%endmacro
+
+%macro RESTORE_ARGUMENTS 0
+    mov r10, [rsp + REGS_R10]
+    mov r9, [rsp + REGS_R9]
+    mov r8, [rsp + REGS_R8]
+    mov rax, [rsp + REGS_RAX]
+    mov rdx, [rsp + REGS_RDX]
+    mov rsi, [rsp + REGS_RSI]
+    mov rdi, [rsp + REGS_RDI]
+%endmacro
+
+section .gate progbits alloc exec nowrite align=16
+gate_entry:
+    mov rcx, rsp
+    mov rsp, [gs:CPU_CURRENT]
+    mov rsp, [rsp + THREAD_STACK_TOP]
+    PUSH_PROGRAM r11, VECTOR_SYSCALL
+    mov rdi, rsp
+    call core_syscall
+    mov [rsp + REGS_RAX], rax
+gate_exit:
+    mov rcx, [gs:CPU_CURRENT]
+    cmp dword [rcx + THREAD_WORK], 0
+    jne slow_exit
+    RESTORE_ARGUMENTS ; C has kept the others
+    mov r11, [rsp + REGS_RIP]
+    mov rsp, [rsp + REGS_RSP]
+gate_exit_jump:
+    jmp r11
+
+; RCX: return address, R11: RFLAGS. Vector registers are the program's, so a switch must keep them.
+syscall_entry:
+    mov r11, rsp
+    mov rsp, [gs:CPU_CURRENT]
+    mov byte [rsp + THREAD_XSTATE_LIVE], 1
+    mov rsp, [rsp + THREAD_STACK_TOP]
+    xchg rcx, r11
+    PUSH_PROGRAM r11, VECTOR_SYSCALL_RAW
+    mov rdi, rsp
+    call core_syscall
+    mov [rsp + REGS_RAX], rax
+slow_exit:
+    mov rdi, rsp
+    call return_work ; returns with interrupts masked
+
+; RSP: a whole frame. Interrupts masked.
+return_to_user:
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rax
+    pop rcx
+    pop rdx
+    pop rsi
+    pop rdi
+    add rsp, 16
+    iretq
+
+section .note.GNU-stack noalloc noexec nowrite progbits

@@ -1,0 +1,3 @@
+module cpus
+
+go 1.24

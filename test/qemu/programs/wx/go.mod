@@ -1,0 +1,3 @@
+module wx
+
+go 1.24

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: MIT
+"""The tool: what it makes of good and bad input, without booting where that is not the point."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+import guest
+
+COMMANDS = ("build", "run", "exec", "test", "image", "xen", "mkfs")
+
+
+def one_line_of_complaint(done):
+    """A non-zero status, and one line that a user can read."""
+    lines = done.stderr.strip().splitlines()
+    return (
+        done.status not in (0, "timeout")
+        and done.status > 0
+        and len(lines) == 1
+        and lines[0].startswith("unigornel")
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command):
+    done = guest.tool_result(command, "--help")
+    assert done.status == 0 and "usage: unigornel " + command in done.stdout
+
+
+def test_overview():
+    done = guest.tool_result("--help")
+    assert done.status == 0 and all(command in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    (
+        ("frobnicate",),
+        ("run", "--frobnicate"),
+        ("run", "--smp", "none", "x.elf"),
+        ("run", "--smp", "0", "x.elf"),
+        ("run", "no-such-image.elf"),
+        ("run",),
+        ("run", "-p", "80:80", "x.elf"),
+        ("build", "--fs", "x", "."),
+        ("mkfs", "a", "b"),
+        ("xen", "x.elf"),
+        ("image", "--format", "tape", "x.elf"),
+    ),
+    ids=" ".join,
+)
+def test_bad_words(words, tmp_path):
+    assert one_line_of_complaint(guest.tool_result(*words, folder=tmp_path))
+
+
+def compile_c(path, *flags):
+    subprocess.run(
+        ["gcc", "-x", "c", "-", "-o", path, *flags],
+        input=b"int main(void) { return 0; }",
+        check=True,
+    )
+
+
+def freestanding_c(path, *flags):
+    subprocess.run(
+        ["gcc", "-x", "c", "-", "-o", path, "-nostdlib", "-static", *flags],
+        check=True,
+        input=b"void _start(void) { for (;;) { } }",
+    )
+
+
+def bad_input(kind, path, binary):
+    """Makes a file that is not a program for us."""
+    good = binary("hello").read_bytes()
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "garbage":
+        path.write_bytes(os.urandom(65536))
+    elif kind == "text":
+        path.write_text("#!/bin/sh\nexit 0\n")
+    elif kind == "header only":
+        path.write_bytes(good[:64])
+    elif kind == "truncated":
+        path.write_bytes(good[: len(good) // 2])
+    elif kind == "headers point nowhere":
+        path.write_bytes(good[:32] + b"\xff" * 8 + good[40:])
+    elif kind == "too many headers":
+        path.write_bytes(good[:56] + b"\xff\xff" + good[58:])
+    elif kind == "other machine":
+        path.write_bytes(good[:18] + (183).to_bytes(2, "little") + good[20:])  # EM_AARCH64
+    elif kind == "32-bit":
+        freestanding_c(path, "-m32")
+    elif kind == "dynamic":
+        compile_c(path)
+    elif kind == "static PIE":
+        compile_c(path, "-static-pie")
+    elif kind == "Go PIE":
+        guest.go(
+            "build", "-buildmode=pie", "-o", path, ".", folder=guest.ROOT / "examples" / "hello"
+        )
+    elif kind == "static C":
+        compile_c(path, "-static")
+    elif kind == "object file":
+        compile_c(path, "-c")
+    elif kind == "folder":
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    (
+        "empty",
+        "garbage",
+        "text",
+        "header only",
+        "truncated",
+        "headers point nowhere",
+        "too many headers",
+        "other machine",
+        "32-bit",
+        "dynamic",
+        "static PIE",
+        "Go PIE",
+        "static C",
+        "object file",
+        "folder",
+        "missing",
+    ),
+)
+def test_build_from_bad_input(kind, binary, tmp_path):
+    source, image = tmp_path / "input", tmp_path / "out.elf"
+    bad_input(kind, source, binary)
+    done = guest.tool_result("build", "--from", source, "-o", image)
+    assert one_line_of_complaint(done)
+    assert not image.exists(), "a refused program leaves no image behind"
+
+
+@pytest.mark.parametrize("kind", ("garbage", "truncated", "dynamic"))
+def test_run_and_exec_refuse_too(kind, binary, tmp_path):
+    source = tmp_path / "input.elf"
+    bad_input(kind, source, binary)
+    assert one_line_of_complaint(guest.tool_result("run", source))
+    assert one_line_of_complaint(guest.tool_result("exec", source))
+
+
+def test_prebuilt_binary(binary, tmp_path):
+    image = tmp_path / "hello.elf"
+    guest.tool("build", "--from", binary("hello"), "-o", image)
+    done = guest.tool_result("run", image)
+    assert (done.status, done.stdout) == (0, "Hello from Go, and nothing but Go.\n")
+
+
+def test_exec(binary):
+    done = guest.tool_result("exec", binary("panics"), "exit", "42")
+    assert (done.status, done.stdout) == (42, "")
+
+
+def test_go_test_exec(tmp_path):
+    """`go test -exec` on a package of the user's own: a pass, and a failure with its text."""
+    (tmp_path / "go.mod").write_text("module small\n\ngo 1.24\n")
+    (tmp_path / "small_test.go").write_text(
+        'package small\n\nimport (\n\t"runtime"\n\t"testing"\n)\n\n'
+        "func TestGood(t *testing.T) { t.Log(runtime.GOOS) }\n\n"
+        'func TestBad(t *testing.T) { t.Error("as it should") }\n'
+    )
+    exec_words = f"{guest.UNIGORNEL} exec"
+    good = guest.result(
+        "go",
+        "test",
+        "-exec",
+        exec_words,
+        "-run",
+        "Good",
+        "-v",
+        ".",
+        folder=tmp_path,
+        env={"CGO_ENABLED": "0"},
+    )
+    assert good.status == 0 and "--- PASS: TestGood" in good.stdout
+    bad = guest.result(
+        "go", "test", "-exec", exec_words, ".", folder=tmp_path, env={"CGO_ENABLED": "0"}
+    )
+    assert bad.status == 1 and "--- FAIL: TestBad" in bad.stdout and "as it should" in bad.stdout
+    ours = guest.tool_result("test", "-run", "Good", ".", folder=tmp_path)
+    assert ours.status == 0 and re.search(r"^ok\s+small", ours.stdout, re.M)
+
+
+def test_go_build_flags(tmp_path):
+    """Go's own flags and package arguments reach `go build`."""
+    (tmp_path / "go.mod").write_text("module tagged\n\ngo 1.24\n")
+    (tmp_path / "main.go").write_text(
+        'package main\n\nvar text = "plain"\n\nfunc main() { println(text) }\n'
+    )
+    (tmp_path / "tagged.go").write_text(
+        '//go:build special\n\npackage main\n\nfunc init() { text = "tagged" }\n'
+    )
+    image = tmp_path / "out.elf"
+    guest.tool(
+        "build",
+        "-o",
+        image,
+        "-tags",
+        "special",
+        "-ldflags=-s -w",
+        "-trimpath",
+        ".",
+        folder=tmp_path,
+    )
+    done = guest.tool_result("run", image)
+    assert (done.status, done.stderr) == (0, "tagged\n")
+
+
+def test_compile_error_is_gos_own(tmp_path):
+    (tmp_path / "go.mod").write_text("module broken\n\ngo 1.24\n")
+    (tmp_path / "main.go").write_text("package main\n\nfunc main() { undefined() }\n")
+    done = guest.tool_result("build", ".", folder=tmp_path)
+    assert done.status != 0 and "undefined: undefined" in done.stdout + done.stderr
+
+
+def test_other_go_release(tmp_path):
+    """The release before the newest one works as well; it comes as a toolchain module."""
+    here = guest.result("go", "env", "GOVERSION").stdout.strip()
+    minor = int(re.match(r"go1\.(\d+)", here)[1])
+    known = guest.result("go", "list", "-m", "-versions", "golang.org/toolchain", timeout=120)
+    patches = [int(p) for p in re.findall(rf"go1\.{minor - 1}\.(\d+)\.linux-amd64", known.stdout)]
+    if not patches:
+        pytest.skip(
+            f"the module proxy does not offer go1.{minor - 1}: {known.stderr.strip()[:200]}"
+        )
+    version = f"go1.{minor - 1}.{max(patches)}"
+    image = tmp_path / "hello.elf"
+    guest.tool(
+        "build",
+        "-o",
+        image,
+        ".",
+        folder=guest.ROOT / "examples" / "hello",
+        env={"GOTOOLCHAIN": version},
+    )
+    assert version.encode() in image.read_bytes()
+    done = guest.tool_result("run", "--smp", "2", image)
+    assert (done.status, done.stdout) == (0, "Hello from Go, and nothing but Go.\n")
+
+
+def test_dry_run(image):
+    done = guest.tool_result("run", "--dry-run", "--smp", "2", image("hello"))
+    assert done.status == 0 and "qemu-system-x86_64" in done.stdout and "-smp 2" in done.stdout
+
+
+def test_timeout(image):
+    """A program that does not end is ended, and nothing of it stays."""
+    done = guest.tool_result("run", "--timeout", "5", "--machine", "q35", image("sigterm"))
+    assert done.status == 124

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* `unigornel exec` and `unigornel test`: programs that Go has built, run inside with the files of the current folder. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/build.h"
+#include "tools/commands.h"
+#include "tools/link.h"
+#include "tools/run.h"
+#include "tools/workdir.h"
+
+#define DEFAULT_MEMORY "512M"
+#define MOST_CPUS 4 /* by default */
+
+const struct option_table exec_options = {
+    .usage = "exec [OPTIONS] PROGRAM ARGS...",
+    .about = "Boots a static Go program with the files of the current folder, and exits with its status: for\n"
+             "go test -exec 'unigornel exec' and go run -exec 'unigornel exec'. UNIGORNEL_EXEC_MEMORY (512M) and\n"
+             "UNIGORNEL_EXEC_CPUS (the host's, at most 4) change the defaults. Files it writes stay inside.",
+    .specs = run_specs,
+    .count = RUN_OPTION_COUNT,
+};
+
+const struct option_table test_options = {
+    .usage = "test [GO TEST FLAGS] [PACKAGES]",
+    .about = "go test with the overlay, and the tests running inside (see unigornel exec --help).",
+};
+
+/* Go's own variables and those that tell a program where and who it is. */
+static bool is_passed_on(const char *variable)
+{
+    static const char *const names[] = {"HOME=", "LANG=", "LC_ALL=", "LOGNAME=", "PATH=", "PWD=", "SHELL=", "TZ=", "USER="};
+    if (strncmp(variable, "GO", 2) == 0)
+        return true;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        if (strncmp(variable, names[i], strlen(names[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
+static long default_cpus(void)
+{
+    const char *given = getenv("UNIGORNEL_EXEC_CPUS");
+    if (given && *given)
+        return parse_number("UNIGORNEL_EXEC_CPUS", given, 1, 255);
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return cpus < 1 ? 1 : cpus > MOST_CPUS ? MOST_CPUS : cpus;
+}
+
+int command_exec(char **words)
+{
+    struct option_cursor cursor = {.table = &exec_options, .words = words};
+    const char *memory = getenv("UNIGORNEL_EXEC_MEMORY");
+    struct run_settings settings = {
+        .machine = {.kind = "microvm", .accel = "auto", .memory = memory && *memory ? memory : DEFAULT_MEMORY}};
+    int option = run_options_parse(&cursor, &settings);
+    if (option == OPTION_HELP)
+        return 0;
+    if (option == OPTION_ERROR)
+        return STATUS_USAGE;
+    if (!settings.machine.cpus)
+        settings.machine.cpus = default_cpus();
+    if (settings.machine.cpus < 0)
+        return STATUS_USAGE;
+    const char *program = words[cursor.at];
+    if (!program) {
+        fail("exec: give a program: unigornel exec PROGRAM ARGS");
+        return STATUS_USAGE;
+    }
+    struct machine *machine = &settings.machine;
+    if (machine_check(machine) < 0)
+        return STATUS_USAGE;
+    char *directory = current_directory(), *folder = temporary_directory();
+    char *image = folder ? format_string("%s/image.elf", folder) : NULL, *files = NULL;
+    int status = STATUS_FAILED;
+    if (image && link_files(program, base_name(program), NULL, image) == 0 && (files = workdir_image(directory))) {
+        for (char **variable = environ; *variable; variable++) {
+            if (is_passed_on(*variable))
+                arguments_addf(&machine->kernel_words, "env.%s", *variable);
+        }
+        arguments_add(&machine->kernel_words, "root=initrd");
+        arguments_addf(&machine->kernel_words, "cwd=%s", directory);
+        for (char **word = &words[cursor.at + 1]; *word; word++)
+            arguments_add(&machine->program_words, *word);
+        machine->image = image;
+        machine->initrd = files;
+        status = run_machine(&settings);
+    }
+    arguments_free(&machine->kernel_words);
+    arguments_free(&machine->program_words);
+    arguments_free(&machine->extra);
+    free(directory);
+    free(folder);
+    free(image);
+    free(files);
+    return status;
+}
+
+/* --- test ------------------------------------------------------------------------------------------------------------------ */
+
+/* go's -exec takes words apart at blanks and knows quotes. */
+static char *exec_word(void)
+{
+    char *self = own_path();
+    char *word = strpbrk(self, " '\"") ? format_string("%c%s%c exec", strchr(self, '\'') ? '"' : '\'', self,
+                                                      strchr(self, '\'') ? '"' : '\'')
+                                       : format_string("%s exec", self);
+    free(self);
+    return word;
+}
+
+int command_test(char **words)
+{
+    if (words[0] && (strcmp(words[0], "--help") == 0 || strcmp(words[0], "-h") == 0)) {
+        print_help(&test_options);
+        return 0;
+    }
+    struct go_toolchain go = {0};
+    struct overlay overlay = {0};
+    struct arguments all = {0};
+    char *folder = temporary_directory(), *exec = exec_word();
+    int status = STATUS_FAILED;
+    if (folder && go_find(&go, NULL) == 0 && overlay_create(&overlay, &go, folder) == 0) {
+        arguments_add(&all, "test");
+        arguments_addf(&all, "-overlay=%s", overlay.path);
+        arguments_addf(&all, "-exec=%s", exec);
+        for (; *words; words++)
+            arguments_add(&all, *words);
+        status = go_run(&go, all.items);
+        if (status < 0)
+            status = STATUS_FAILED;
+    }
+    arguments_free(&all);
+    overlay_free(&overlay);
+    go_free(&go);
+    free(folder);
+    free(exec);
+    return status;
+}

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: MIT */
+/* The image linker. The image's file has, in this order: the ELF header with the program headers of both, the kernel's loaded
+ * segments (the multiboot2 header is in the first), the program's, then what no loader reads: the program's debug
+ * information, and symbols of both. The kernel's own debug information stays in kernel.elf. */
+#define _GNU_SOURCE
+#include "tools/link.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "goruntime/image_info.h"
+#include "hal/include/hal.h"
+#include "tools/insn.h"
+#include "tools/overlay.h"
+
+#define MULTIBOOT2_MAGIC 0xe85250d6u
+#define MULTIBOOT2_SEARCH 32768u /* Multiboot2 1.6, 3.1: the header lies whole within the first 32768 bytes, 8-byte aligned */
+#define LOAD_LIMIT 0xc0000000ul /* below the hole that PCs keep for devices */
+
+static uint64_t align_up(uint64_t value, uint64_t alignment)
+{
+    return alignment > 1 ? (value + alignment - 1) & ~(alignment - 1) : value;
+}
+
+/* A loaded segment and where its bytes went in the image's file. */
+struct placed_segment {
+    const struct elf_file *from;
+    Elf64_Phdr original;
+    uint64_t offset;
+};
+
+struct linker {
+    const struct elf_file *kernel;
+    const struct go_binary *program;
+    struct buffer *image;
+    struct placed_segment placed[2 * IMAGE_MAX_SEGMENTS];
+    size_t placed_count;
+    size_t kernel_count; /* the first of them are the kernel's */
+    Elf64_Shdr *sections;
+    size_t section_count;
+    uint16_t *kernel_section_map; /* old index to new, 0: dropped */
+    struct buffer section_names;
+};
+
+/* --- what is loaded -------------------------------------------------------------------------------------------------- */
+
+static int compare_addresses(const void *left, const void *right)
+{
+    const struct placed_segment *a = left, *b = right;
+    return (a->original.p_vaddr > b->original.p_vaddr) - (a->original.p_vaddr < b->original.p_vaddr);
+}
+
+static int collect_segments(struct linker *linker, const struct elf_file *file)
+{
+    size_t first = linker->placed_count;
+    for (size_t i = 0; i < file->segment_count; i++) {
+        const Elf64_Phdr *segment = &file->segments[i];
+        if (segment->p_type != PT_LOAD || segment->p_memsz == 0)
+            continue;
+        if (linker->placed_count - first == IMAGE_MAX_SEGMENTS)
+            return fail("%s: more than %d loaded segments: link it with Go's own linker", file->path, IMAGE_MAX_SEGMENTS);
+        if ((segment->p_flags & PF_W) && (segment->p_flags & PF_X))
+            return fail("%s: has a segment that is both writable and executable: link it with Go's own linker", file->path);
+        linker->placed[linker->placed_count++] = (struct placed_segment){.from = file, .original = *segment};
+    }
+    if (linker->placed_count == first)
+        return fail("%s: has nothing to load: give a linked program", file->path);
+    qsort(linker->placed + first, linker->placed_count - first, sizeof(*linker->placed), compare_addresses);
+    for (size_t i = first + 1; i < linker->placed_count; i++) {
+        const Elf64_Phdr *before = &linker->placed[i - 1].original;
+        if (align_up(before->p_vaddr + before->p_memsz, PAGE_SIZE) >
+            (linker->placed[i].original.p_vaddr & ~(PAGE_SIZE - 1)))
+            return fail("%s: two segments share a page: link it with Go's own linker", file->path);
+    }
+    return 0;
+}
+
+static int check_program_addresses(const struct linker *linker)
+{
+    for (size_t i = linker->kernel_count; i < linker->placed_count; i++) {
+        const Elf64_Phdr *segment = &linker->placed[i].original;
+        if (segment->p_vaddr < PROGRAM_MIN)
+            return fail("%s: its segment at %#lx overlaps the kernel's addresses (below %#lx): link it without -T",
+                        linker->program->elf->path, (unsigned long)segment->p_vaddr, PROGRAM_MIN);
+        if (segment->p_vaddr + segment->p_filesz > LOAD_LIMIT || segment->p_vaddr + segment->p_memsz > USER_END)
+            return fail("%s: its segment at %#lx is too high to be loaded there: link it without -T",
+                        linker->program->elf->path, (unsigned long)segment->p_vaddr);
+    }
+    return 0;
+}
+
+static void place_segments(struct linker *linker)
+{
+    for (size_t i = 0; i < linker->placed_count; i++) {
+        struct placed_segment *segment = &linker->placed[i];
+        uint64_t offset = align_up(linker->image->size, PAGE_SIZE) + (segment->original.p_vaddr & (PAGE_SIZE - 1));
+        if (segment->original.p_filesz) {
+            buffer_pad(linker->image, offset);
+            buffer_append(linker->image, segment->from->contents.bytes + segment->original.p_offset,
+                          segment->original.p_filesz);
+        }
+        segment->offset = offset;
+    }
+}
+
+/* Where a part of the kernel's or the program's file is in the image; 0 when no loader sees it. */
+static uint64_t placed_offset(const struct linker *linker, const struct elf_file *from, uint64_t offset, uint64_t size)
+{
+    for (size_t i = 0; i < linker->placed_count; i++) {
+        const struct placed_segment *segment = &linker->placed[i];
+        if (segment->from == from && offset >= segment->original.p_offset &&
+            offset + size <= segment->original.p_offset + segment->original.p_filesz)
+            return segment->offset + (offset - segment->original.p_offset);
+    }
+    return 0;
+}
+
+static uint64_t placed_address_offset(const struct linker *linker, uint64_t address, uint64_t size)
+{
+    for (size_t i = 0; i < linker->placed_count; i++) {
+        const struct placed_segment *segment = &linker->placed[i];
+        if (address >= segment->original.p_vaddr &&
+            address + size <= segment->original.p_vaddr + segment->original.p_filesz)
+            return segment->offset + (address - segment->original.p_vaddr);
+    }
+    return 0;
+}
+
+static int write_program_headers(struct linker *linker, Elf64_Ehdr *header)
+{
+    Elf64_Phdr table[2 * IMAGE_MAX_SEGMENTS + 1];
+    size_t count = 0;
+    for (size_t i = 0; i < linker->placed_count; i++) {
+        Elf64_Phdr segment = linker->placed[i].original;
+        segment.p_offset = linker->placed[i].offset;
+        segment.p_align = PAGE_SIZE;
+        if (i >= linker->kernel_count) {
+            if (segment.p_filesz == 0)
+                continue;
+            /* The rest of the last page is zeroed by the loader; later pages are given on first touch by the kernel. */
+            segment.p_paddr = segment.p_vaddr;
+            segment.p_memsz = align_up(segment.p_vaddr + segment.p_filesz, PAGE_SIZE) - segment.p_vaddr;
+        }
+        table[count++] = segment;
+    }
+    size_t notes = 0;
+    for (size_t i = 0; i < linker->kernel->segment_count && notes == 0; i++) {
+        Elf64_Phdr note = linker->kernel->segments[i];
+        if (note.p_type != PT_NOTE)
+            continue;
+        note.p_offset = placed_offset(linker, linker->kernel, note.p_offset, note.p_filesz);
+        if (!note.p_offset)
+            return fail("%s: its notes are not in a loaded segment: build the kernel again", linker->kernel->path);
+        note.p_align = 4;
+        table[count++] = note;
+        notes++;
+    }
+    if (!notes)
+        return fail("%s: has no boot notes: build the kernel again", linker->kernel->path);
+    header->e_phoff = sizeof(*header);
+    header->e_phentsize = sizeof(*table);
+    header->e_phnum = (uint16_t)count;
+    memcpy(linker->image->bytes + header->e_phoff, table, count * sizeof(*table));
+    return 0;
+}
+
+static int check_multiboot2(const struct linker *linker)
+{
+    size_t limit = linker->image->size < MULTIBOOT2_SEARCH ? linker->image->size : MULTIBOOT2_SEARCH;
+    for (size_t at = 0; at + 16 <= limit; at += 8) {
+        uint32_t field[4]; /* magic, architecture, length, checksum */
+        memcpy(field, linker->image->bytes + at, sizeof(field));
+        if (field[0] == MULTIBOOT2_MAGIC && field[0] + field[1] + field[2] + field[3] == 0 && at + field[2] <= limit)
+            return 0;
+    }
+    return fail("%s: has no multiboot2 header in its first page: build the kernel again", linker->kernel->path);
+}
+
+/* --- what the kernel is told ------------------------------------------------------------------------------------------ */
+
+static uint32_t count_raw_syscalls(const struct go_binary *program)
+{
+    size_t count = 0;
+    if (program->function_count) {
+        for (size_t i = 0; i < program->function_count; i++)
+            count += find_syscalls(go_function_code(program, &program->functions[i]), program->functions[i].size, NULL, NULL);
+        return (uint32_t)count;
+    }
+    for (size_t i = 0; i < program->elf->segment_count; i++) {
+        const Elf64_Phdr *segment = &program->elf->segments[i];
+        if (segment->p_type == PT_LOAD && (segment->p_flags & PF_X))
+            count += find_syscalls((const uint8_t *)program->elf->contents.bytes + segment->p_offset, segment->p_filesz,
+                                   NULL, NULL);
+    }
+    return (uint32_t)count;
+}
+
+static int fill_image_info(struct linker *linker, const char *name)
+{
+    const struct elf_file *program = linker->program->elf;
+    struct image_info info = {
+        .magic = IMAGE_INFO_MAGIC,
+        .version = IMAGE_INFO_VERSION,
+        .entry = program->header.e_entry,
+        .raw_syscalls = count_raw_syscalls(linker->program),
+        .pclntab = linker->program->table,
+        .pclntab_size = linker->program->table_size,
+        .text_start = linker->program->text_start,
+    };
+    strncpy(info.name, name, sizeof(info.name) - 1);
+    bool entry_found = false;
+    for (size_t i = linker->kernel_count; i < linker->placed_count; i++) {
+        const Elf64_Phdr *segment = &linker->placed[i].original;
+        uint64_t start = segment->p_vaddr & ~(PAGE_SIZE - 1), lead = segment->p_vaddr - start;
+        info.segments[info.segment_count++] = (struct image_segment){
+            .address = start,
+            .file_size = segment->p_filesz ? lead + segment->p_filesz : 0,
+            .size = lead + segment->p_memsz,
+            .prot = (segment->p_flags & PF_R ? PROT_R : 0u) | (segment->p_flags & PF_W ? PROT_W : 0u) |
+                    (segment->p_flags & PF_X ? PROT_X : 0u),
+        };
+        uint64_t headers = program->header.e_phoff, headers_size = program->segment_count * sizeof(Elf64_Phdr);
+        if (headers >= segment->p_offset && headers + headers_size <= segment->p_offset + segment->p_filesz) {
+            info.program_headers = segment->p_vaddr + (headers - segment->p_offset);
+            info.program_header_count = (uint32_t)program->segment_count;
+        }
+        entry_found |= (segment->p_flags & PF_X) && info.entry >= segment->p_vaddr &&
+                       info.entry < segment->p_vaddr + segment->p_filesz;
+    }
+    if (!entry_found)
+        return fail("%s: its entry point is not in executable code: build it again", program->path);
+
+    Elf64_Sym symbol;
+    struct image_info old;
+    if (!elf_find_symbol(linker->kernel, "image_info", &symbol))
+        return fail("%s: not a Unigornel kernel (no image_info): set UNIGORNEL_KERNEL to build/kernel.elf", linker->kernel->path);
+    uint64_t offset = placed_address_offset(linker, symbol.st_value, sizeof(info));
+    if (!offset)
+        return fail("%s: image_info is not in its loaded data: build the kernel again", linker->kernel->path);
+    memcpy(&old, linker->image->bytes + offset, sizeof(old));
+    if (old.magic != IMAGE_INFO_MAGIC || old.version != IMAGE_INFO_VERSION)
+        return fail("%s: made for another version of this command: build both together", linker->kernel->path);
+    memcpy(linker->image->bytes + offset, &info, sizeof(info));
+    return 0;
+}
+
+/* --- sections and symbols, for debuggers ---------------------------------------------------------------------------------- */
+
+static uint32_t add_section_name(struct linker *linker, const char *prefix, const char *name)
+{
+    uint32_t at = (uint32_t)linker->section_names.size;
+    buffer_append_string(&linker->section_names, prefix);
+    buffer_append(&linker->section_names, name, strlen(name) + 1);
+    return at;
+}
+
+static void append_bytes(struct linker *linker, Elf64_Shdr *section, const void *bytes, size_t size)
+{
+    /* Nothing here is mapped; an alignment of more than a page is damage or waste. */
+    if (section->sh_addralign > PAGE_SIZE)
+        section->sh_addralign = PAGE_SIZE;
+    buffer_pad(linker->image, align_up(linker->image->size, section->sh_addralign));
+    section->sh_offset = linker->image->size;
+    section->sh_size = size;
+    buffer_append(linker->image, bytes, size);
+}
+
+/* Sections of the program keep their index, so that its symbols need no change. */
+static void copy_program_sections(struct linker *linker, size_t *symbols, size_t *strings)
+{
+    const struct elf_file *program = linker->program->elf;
+    size_t names = program->section_count ? program->header.e_shstrndx : 0;
+    for (size_t i = 0; i < program->section_count; i++) {
+        Elf64_Shdr section = program->sections[i];
+        if (i)
+            section.sh_name = add_section_name(linker, "", elf_section_name(program, &program->sections[i]));
+        uint64_t size = section.sh_type == SHT_NOBITS ? 0 : section.sh_size;
+        if (section.sh_type == SHT_SYMTAB && !*symbols) {
+            *symbols = i;
+            *strings = section.sh_link;
+        }
+        if (section.sh_flags & SHF_ALLOC) {
+            uint64_t offset = placed_offset(linker, program, section.sh_offset, size);
+            section.sh_offset = offset ? offset : linker->image->size;
+        }
+        linker->sections[linker->section_count++] = section;
+    }
+    for (size_t i = 1; i < program->section_count; i++) {
+        Elf64_Shdr *section = &linker->sections[i];
+        if (!(section->sh_flags & SHF_ALLOC) && section->sh_type != SHT_NOBITS && section->sh_type != SHT_NULL &&
+            i != *symbols && i != *strings && i != names)
+            append_bytes(linker, section, program->contents.bytes + program->sections[i].sh_offset, section->sh_size);
+    }
+}
+
+static void add_kernel_sections(struct linker *linker)
+{
+    const struct elf_file *kernel = linker->kernel;
+    for (size_t i = 1; i < kernel->section_count; i++) {
+        Elf64_Shdr section = kernel->sections[i];
+        if (!(section.sh_flags & SHF_ALLOC))
+            continue;
+        section.sh_name = add_section_name(linker, ".kernel", elf_section_name(kernel, &kernel->sections[i]));
+        uint64_t offset = section.sh_type == SHT_NOBITS ? 0 : placed_offset(linker, kernel, section.sh_offset, section.sh_size);
+        section.sh_offset = offset ? offset : linker->image->size;
+        section.sh_link = section.sh_info = 0;
+        linker->kernel_section_map[i] = (uint16_t)linker->section_count;
+        linker->sections[linker->section_count++] = section;
+    }
+}
+
+struct symbol_merge {
+    struct linker *linker;
+    struct buffer symbols, strings;
+    bool globals; /* the pass: local symbols come first (ELF gABI, chapter 4, Symbol Table) */
+};
+
+static bool merge_kernel_symbol(const Elf64_Sym *symbol, const char *name, void *context)
+{
+    struct symbol_merge *merge = context;
+    unsigned type = ELF64_ST_TYPE(symbol->st_info);
+    bool global = ELF64_ST_BIND(symbol->st_info) != STB_LOCAL;
+    if (global != merge->globals || !*name || type > STT_FUNC || symbol->st_shndx == SHN_UNDEF ||
+        (type == STT_NOTYPE && !global))
+        return false;
+    Elf64_Sym copy = *symbol;
+    if (copy.st_shndx < SHN_LORESERVE) {
+        copy.st_shndx = merge->linker->kernel_section_map[copy.st_shndx];
+        if (!copy.st_shndx)
+            return false;
+    }
+    copy.st_name = (uint32_t)merge->strings.size;
+    buffer_append(&merge->strings, name, strlen(name) + 1);
+    buffer_append(&merge->symbols, &copy, sizeof(copy));
+    return false;
+}
+
+static void merge_program_symbols(struct symbol_merge *merge, const Elf64_Shdr *section)
+{
+    const char *bytes = merge->linker->program->elf->contents.bytes + section->sh_offset;
+    for (uint64_t at = sizeof(Elf64_Sym); at + sizeof(Elf64_Sym) <= section->sh_size; at += sizeof(Elf64_Sym)) {
+        Elf64_Sym symbol;
+        memcpy(&symbol, bytes + at, sizeof(symbol));
+        if ((ELF64_ST_BIND(symbol.st_info) != STB_LOCAL) == merge->globals)
+            buffer_append(&merge->symbols, &symbol, sizeof(symbol));
+    }
+}
+
+static void merge_symbols(struct linker *linker, size_t symbols, size_t strings)
+{
+    const struct elf_file *program = linker->program->elf;
+    struct symbol_merge merge = {.linker = linker};
+    const Elf64_Shdr *old = symbols ? &program->sections[symbols] : NULL;
+    if (old) {
+        const Elf64_Shdr *table = &program->sections[strings];
+        buffer_append(&merge.strings, program->contents.bytes + table->sh_offset,
+                      table->sh_type == SHT_NOBITS ? 0 : table->sh_size);
+    }
+    if (merge.strings.size == 0 || merge.strings.bytes[merge.strings.size - 1])
+        buffer_append(&merge.strings, "", 1);
+    buffer_append(&merge.symbols, &(Elf64_Sym){0}, sizeof(Elf64_Sym));
+    size_t locals = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        merge.globals = pass;
+        if (old)
+            merge_program_symbols(&merge, old);
+        elf_each_symbol(linker->kernel, merge_kernel_symbol, &merge);
+        if (!pass)
+            locals = merge.symbols.size / sizeof(Elf64_Sym);
+    }
+    if (!old) {
+        symbols = linker->section_count++;
+        strings = linker->section_count++;
+        linker->sections[symbols] = (Elf64_Shdr){.sh_name = add_section_name(linker, "", ".symtab"),
+                                                 .sh_type = SHT_SYMTAB, .sh_entsize = sizeof(Elf64_Sym),
+                                                 .sh_addralign = 8};
+        linker->sections[strings] = (Elf64_Shdr){.sh_name = add_section_name(linker, "", ".strtab"),
+                                                 .sh_type = SHT_STRTAB, .sh_addralign = 1};
+    }
+    linker->sections[symbols].sh_link = (uint32_t)strings;
+    linker->sections[symbols].sh_info = (uint32_t)locals;
+    append_bytes(linker, &linker->sections[symbols], merge.symbols.bytes, merge.symbols.size);
+    append_bytes(linker, &linker->sections[strings], merge.strings.bytes, merge.strings.size);
+    buffer_free(&merge.symbols);
+    buffer_free(&merge.strings);
+}
+
+static void write_sections(struct linker *linker, Elf64_Ehdr *header)
+{
+    const struct elf_file *program = linker->program->elf;
+    size_t symbols = 0, strings = 0;
+    linker->sections = allocate((program->section_count + linker->kernel->section_count + 4) * sizeof(*linker->sections));
+    linker->kernel_section_map = allocate((linker->kernel->section_count + 1) * sizeof(*linker->kernel_section_map));
+    buffer_append(&linker->section_names, "", 1);
+    if (program->section_count)
+        copy_program_sections(linker, &symbols, &strings);
+    else
+        linker->section_count = 1;
+    add_kernel_sections(linker);
+    merge_symbols(linker, symbols, strings);
+
+    size_t names = program->section_count ? program->header.e_shstrndx : linker->section_count++;
+    if (!program->section_count)
+        linker->sections[names] = (Elf64_Shdr){.sh_name = add_section_name(linker, "", ".shstrtab"),
+                                               .sh_type = SHT_STRTAB, .sh_addralign = 1};
+    append_bytes(linker, &linker->sections[names], linker->section_names.bytes, linker->section_names.size);
+    buffer_pad(linker->image, align_up(linker->image->size, 8));
+    header->e_shoff = linker->image->size;
+    header->e_shentsize = sizeof(Elf64_Shdr);
+    header->e_shnum = (uint16_t)linker->section_count;
+    header->e_shstrndx = (uint16_t)names;
+    buffer_append(linker->image, linker->sections, linker->section_count * sizeof(*linker->sections));
+    free(linker->sections);
+    free(linker->kernel_section_map);
+    buffer_free(&linker->section_names);
+}
+
+int link_image(const struct elf_file *kernel, const struct go_binary *program, const char *name, struct buffer *image)
+{
+    struct linker linker = {.kernel = kernel, .program = program, .image = image};
+    *image = (struct buffer){0};
+    if (collect_segments(&linker, kernel) < 0)
+        return -1;
+    linker.kernel_count = linker.placed_count;
+    if (collect_segments(&linker, program->elf) < 0 || check_program_addresses(&linker) < 0)
+        return -1;
+    Elf64_Ehdr header = {.e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
+                         .e_entry = kernel->header.e_entry, .e_ehsize = sizeof(header)};
+    memcpy(header.e_ident, kernel->header.e_ident, EI_NIDENT);
+    buffer_pad(image, PAGE_SIZE);
+    place_segments(&linker);
+    if (write_program_headers(&linker, &header) < 0 || fill_image_info(&linker, name) < 0 || check_multiboot2(&linker) < 0) {
+        buffer_free(image);
+        return -1;
+    }
+    write_sections(&linker, &header);
+    memcpy(image->bytes, &header, sizeof(header));
+    return 0;
+}
+
+/* --- files ------------------------------------------------------------------------------------------------------------------- */
+
+char *kernel_path(void)
+{
+    const char *given = getenv("UNIGORNEL_KERNEL");
+    return given && *given ? copy_string(given) : build_folder_path("kernel.elf");
+}
+
+int link_files(const char *binary, const char *name, const struct overlay *overlay, const char *output)
+{
+    struct elf_file kernel = {0}, program = {0};
+    struct go_binary go = {0};
+    struct buffer image = {0};
+    char *path = kernel_path();
+    int result = -1;
+    if (!is_file(path)) {
+        fail("%s: the kernel is not there: build it with cmake, or set UNIGORNEL_KERNEL", path);
+        free(path);
+        return -1;
+    }
+    if (elf_file_open(&program, binary) == 0 && go_binary_open(&go, &program) == 0 &&
+        (!overlay || overlay_verify(overlay, &go) == 0) && elf_file_open(&kernel, path) == 0 &&
+        link_image(&kernel, &go, name, &image) == 0)
+        result = write_file(output, image.bytes, image.size, 0755);
+    go_binary_close(&go);
+    elf_file_close(&program);
+    elf_file_close(&kernel);
+    buffer_free(&image);
+    free(path);
+    return result;
+}
+
+bool is_image(const struct elf_file *file)
+{
+    Elf64_Sym symbol;
+    return elf_find_symbol(file, "image_info", &symbol);
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/* Builds QEMU's command line, and finds out by trying whether KVM works. */
+#define _GNU_SOURCE
+#include "tools/qemu.h"
+
+#include <ctype.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "goruntime/hostlink.h"
+
+#define QEMU "qemu-system-x86_64"
+#define PROBE_TIMEOUT_MS 1000
+
+/* The least that the kernel needs. microvm: without option ROMs its small firmware loads the image itself. */
+static const struct machine_kind {
+    const char *name;
+    const char *options;
+} machine_kinds[] = {
+    {"microvm", "microvm,x-option-roms=off,auto-kernel-cmdline=off,acpi=on,pit=on,pic=off,rtc=on,isa-serial=on"},
+    {"q35", "q35,sata=off,smbus=off,usb=off,vmport=off"},
+    {"pc", "pc,usb=off,vmport=off"},
+};
+#define MACHINE_KINDS (sizeof(machine_kinds) / sizeof(*machine_kinds))
+
+/* --- the guest's command line -------------------------------------------------------------------------------------------- */
+
+static void append_word(struct buffer *line, const char *word)
+{
+    if (line->size)
+        buffer_append_string(line, " ");
+    if (*word && !strpbrk(word, " \t\n\"\\")) {
+        buffer_append_string(line, word);
+        return;
+    }
+    buffer_append_string(line, "\"");
+    for (; *word; word++) {
+        if (*word == '"' || *word == '\\')
+            buffer_append_string(line, "\\");
+        buffer_append(line, word, 1);
+    }
+    buffer_append_string(line, "\"");
+}
+
+char *guest_command_line(const struct machine *machine)
+{
+    struct buffer line = {0};
+    for (size_t i = 0; i < machine->kernel_words.count; i++)
+        append_word(&line, machine->kernel_words.items[i]);
+    if (machine->program_words.count)
+        append_word(&line, "--");
+    for (size_t i = 0; i < machine->program_words.count; i++)
+        append_word(&line, machine->program_words.items[i]);
+    buffer_append_string(&line, "");
+    return line.bytes;
+}
+
+/* --- the accelerator ------------------------------------------------------------------------------------------------------ */
+
+/* A guest of four instructions, loaded by PVH: it leaves through the debug-exit port. */
+struct probe_image {
+    Elf64_Ehdr header;
+    Elf64_Phdr segments[2];
+    struct {
+        Elf64_Nhdr header;
+        char name[4];
+        uint32_t entry;
+    } note;
+    uint8_t code[16];
+};
+#define PROBE_ADDRESS 0x100000u
+#define PROBE_VALUE 42
+
+static struct probe_image make_probe_image(void)
+{
+    struct probe_image image = {
+        .header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+                   .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
+                   .e_phoff = offsetof(struct probe_image, segments), .e_ehsize = sizeof(Elf64_Ehdr),
+                   .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2},
+        .note = {.header = {.n_namesz = 4, .n_descsz = 4, .n_type = 18 /* XEN_ELFNOTE_PHYS32_ENTRY */}, .name = "Xen",
+                 .entry = PROBE_ADDRESS + offsetof(struct probe_image, code)},
+        .code = {0xb0, PROBE_VALUE, 0xe6, DEBUG_EXIT_PORT, 0xfa, 0xf4}, /* mov al, 42; out 0xf4, al; cli; hlt */
+    };
+    image.header.e_entry = image.note.entry;
+    image.segments[0] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = PROBE_ADDRESS,
+                                     .p_paddr = PROBE_ADDRESS, .p_filesz = sizeof(image), .p_memsz = sizeof(image),
+                                     .p_align = 4096};
+    uint64_t note = offsetof(struct probe_image, note);
+    image.segments[1] = (Elf64_Phdr){.p_type = PT_NOTE, .p_flags = PF_R, .p_offset = note,
+                                     .p_vaddr = PROBE_ADDRESS + note, .p_paddr = PROBE_ADDRESS + note,
+                                     .p_filesz = sizeof(image.note), .p_memsz = sizeof(image.note), .p_align = 4};
+    return image;
+}
+
+/* Waits for a child for a limited time, and gives one up that cannot even be killed. */
+static int wait_limited(pid_t child, int timeout_ms)
+{
+    int descriptor = (int)syscall(SYS_pidfd_open, child, 0);
+    struct pollfd watch = {.fd = descriptor, .events = POLLIN};
+    int status = -1;
+    if (descriptor >= 0 && poll(&watch, 1, timeout_ms) == 1) {
+        waitpid(child, &status, 0);
+    } else {
+        kill(child, SIGKILL);
+        if (descriptor >= 0 && poll(&watch, 1, 200) == 1)
+            waitpid(child, NULL, 0);
+    }
+    if (descriptor >= 0)
+        close(descriptor);
+    return status;
+}
+
+static bool probe_kvm(void)
+{
+    int device = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (device < 0)
+        return false;
+    close(device);
+    char *folder = temporary_directory();
+    if (!folder)
+        return false;
+    char *path = format_string("%s/probe.elf", folder);
+    struct probe_image image = make_probe_image();
+    bool works = false;
+    if (write_file(path, &image, sizeof(image), 0600) == 0) {
+        struct machine machine = {.kind = "microvm", .accel = "kvm", .memory = "16M", .cpus = 1, .image = path};
+        struct arguments words = {0};
+        qemu_arguments(&machine, &(struct channels){-1, -1}, &words);
+        pid_t child = fork();
+        if (child == 0) {
+            int null = open("/dev/null", O_RDWR);
+            for (int i = 0; i < 3; i++)
+                dup2(null, i);
+            setpgid(0, 0);
+            execvp(words.items[0], words.items);
+            _exit(127);
+        }
+        int status = child > 0 ? wait_limited(child, PROBE_TIMEOUT_MS) : -1;
+        works = status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == (PROBE_VALUE << 1 | 1);
+        arguments_free(&words);
+    }
+    free(path);
+    free(folder);
+    return works;
+}
+
+bool kvm_works(void)
+{
+    struct buffer boot = {0}, known = {0};
+    char *cache = build_folder_path("kvm-probe");
+    bool have_boot = read_file("/proc/sys/kernel/random/boot_id", &boot) == 0 && boot.size;
+    bool works;
+    /* The file: the host's boot identity and our user, then yes or no. */
+    if (have_boot)
+        buffer_append_format(&boot, "%d\n", (int)getuid());
+    if (have_boot && read_file(cache, &known) == 0 && known.size > boot.size &&
+        memcmp(known.bytes, boot.bytes, boot.size) == 0) {
+        works = known.bytes[boot.size] == 'y';
+    } else {
+        works = probe_kvm();
+        buffer_append_string(&boot, works ? "yes\n" : "no\n");
+        char *parent = build_folder_path(".");
+        if (have_boot && access(parent, W_OK) == 0)
+            write_file(cache, boot.bytes, boot.size, 0644);
+        free(parent);
+    }
+    buffer_free(&boot);
+    buffer_free(&known);
+    free(cache);
+    return works;
+}
+
+/* --- QEMU's command line ------------------------------------------------------------------------------------------------------- */
+
+static const struct machine_kind *find_kind(const char *name)
+{
+    for (size_t i = 0; i < MACHINE_KINDS; i++) {
+        if (strcmp(machine_kinds[i].name, name) == 0)
+            return &machine_kinds[i];
+    }
+    return NULL;
+}
+
+static int check_memory(const char *memory)
+{
+    size_t digits = strspn(memory, "0123456789");
+    if (!digits || digits > 9 || (memory[digits] && (!strchr("KMGT", toupper((unsigned char)memory[digits])) || memory[digits + 1])))
+        return fail("-m %s: give an amount of memory such as 128M or 2G", memory);
+    return 0;
+}
+
+int machine_check(struct machine *machine)
+{
+    if (!find_kind(machine->kind))
+        return fail("--machine %s: give microvm, q35 or pc", machine->kind);
+    if (check_memory(machine->memory) < 0)
+        return -1;
+    bool automatic = strcmp(machine->accel, "auto") == 0;
+    if (!automatic && strcmp(machine->accel, "kvm") != 0 && strcmp(machine->accel, "tcg") != 0)
+        return fail("--accel %s: give auto, kvm or tcg", machine->accel);
+    if (!command_exists(QEMU))
+        return fail(QEMU " is not in PATH: install Debian's qemu-system-x86 (scripts/setup does)");
+    if (automatic) {
+        machine->accel = kvm_works() ? "kvm" : "tcg";
+        verbose("--accel auto: took %s", machine->accel);
+    }
+    return 0;
+}
+
+void qemu_arguments(const struct machine *machine, const struct channels *channels, struct arguments *words)
+{
+    arguments_add(words, QEMU);
+    arguments_add(words, "-M");
+    arguments_add(words, find_kind(machine->kind)->options);
+    arguments_add(words, "-accel");
+    arguments_add(words, strcmp(machine->accel, "kvm") == 0 ? "kvm" : "tcg");
+    arguments_add(words, "-cpu");
+    arguments_add(words, machine->cpu ? machine->cpu : "max");
+    arguments_add(words, "-m");
+    /* Without a suffix QEMU means MiB; so do we. */
+    arguments_add(words, machine->memory);
+    arguments_add(words, "-smp");
+    arguments_addf(words, "%ld", machine->cpus);
+    static const char *const always[] = {"-no-user-config", "-nodefaults", "-no-reboot", "-display", "none", "-vga", "none"};
+    bool microvm = strcmp(machine->kind, "microvm") == 0;
+    for (size_t i = 0; i < sizeof(always) / sizeof(*always) - (microvm ? 2 : 0); i++)
+        arguments_add(words, always[i]);
+
+    arguments_add(words, "-chardev");
+    if (channels->serial >= 0)
+        arguments_addf(words, "socket,id=serial,fd=%d", channels->serial);
+    else
+        arguments_add(words, "stdio,id=serial,signal=off");
+    arguments_add(words, "-serial");
+    arguments_add(words, "chardev:serial");
+    arguments_add(words, "-chardev");
+    if (channels->debug >= 0)
+        arguments_addf(words, "socket,id=debug,fd=%d", channels->debug);
+    else
+        arguments_add(words, "file,id=debug,path=/dev/stderr");
+    arguments_add(words, "-device");
+    arguments_addf(words, "isa-debugcon,iobase=%#x,chardev=debug", DEBUG_CONSOLE_PORT);
+    arguments_add(words, "-device");
+    arguments_addf(words, "isa-debug-exit,iobase=%#x,iosize=4", DEBUG_EXIT_PORT);
+
+    if (machine->wait_for_debugger) {
+        arguments_add(words, "-S");
+        arguments_add(words, "-s");
+    }
+    for (size_t i = 0; i < machine->extra.count; i++)
+        arguments_add(words, machine->extra.items[i]);
+    arguments_add(words, "-kernel");
+    arguments_add(words, machine->image);
+    if (machine->initrd) {
+        arguments_add(words, "-initrd");
+        arguments_add(words, machine->initrd);
+    }
+    char *line = guest_command_line(machine);
+    if (*line) {
+        arguments_add(words, "-append");
+        arguments_add(words, line);
+    }
+    free(line);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* The QEMU machine: its options, the accelerator, the guest's command line. */
+#pragma once
+
+#include "tools/tool.h"
+
+struct machine {
+    const char *kind;   /* "microvm", "q35", "pc" */
+    const char *accel;  /* "auto", "kvm", "tcg" */
+    const char *cpu;    /* NULL: the best the accelerator has */
+    const char *memory; /* as for QEMU's -m */
+    long cpus;
+    const char *image;
+    const char *initrd;          /* NULL: none */
+    struct arguments kernel_words;  /* before "--" */
+    struct arguments program_words; /* after it */
+    struct arguments extra;      /* more QEMU arguments, as given */
+    bool wait_for_debugger;
+};
+
+/* How the guest's two channels are connected. */
+struct channels {
+    int serial; /* descriptors that QEMU inherits; -1: its own standard input and output, error */
+    int debug;
+};
+
+/* The guest's command line, quoted as core/options.c reads it back. */
+char *guest_command_line(const struct machine *machine);
+
+/* Checks memory, kind and accelerator names, and settles "auto": 0, or -1 after a message. */
+int machine_check(struct machine *machine);
+
+/* QEMU's whole command line. */
+void qemu_arguments(const struct machine *machine, const struct channels *channels, struct arguments *words);
+
+/* Whether a small guest really runs under KVM here. The answer is kept in the build folder until the next boot of the host. */
+bool kvm_works(void);
