@@ -1,7 +1,8 @@
 ; SPDX-License-Identifier: MIT
-; Where a CPU starts after the start-up message: real mode, at offset 0 of the page that hal/kvm/smp.c has copied this to and mapped
-; at its own address, read-only. Goes straight to long mode with the boot CPU's tables and control registers, then to
-; smp_entry on the idle thread's stack. trampoline_arguments is struct trampoline_arguments of smp.c.
+; Where a CPU starts after the start-up message: real mode, at offset 0 of the page that
+; hal/kvm/smp.c has copied this to and mapped at its own address, read-only. Goes straight to long
+; mode with the boot CPU's tables and control registers, then to smp_entry on the idle thread's
+; stack. trampoline_arguments is struct trampoline_arguments of smp.c.
 
 %define EFER 0xc0000080
 %define EFER_LMA 0x400

@@ -11,7 +11,7 @@
 
 #define EXIT_USAGE 64 /* EX_USAGE of BSD's sysexits.h */
 
-struct options options = {.cwd = "/", .hostname = "unigornel"};
+struct options options;
 
 static char text[8192]; /* the words, unquoted and NUL-terminated */
 static size_t text_used;
@@ -107,6 +107,8 @@ void options_parse(const char *command_line)
 {
     const char *at = command_line;
     const char *word;
+    options.cwd = "/";
+    options.hostname = "unigornel";
     bool program = false;
     while ((word = next_word(&at)) != NULL) {
         if (program) {

@@ -11,13 +11,13 @@
 #include "tools/run.h"
 #include "tools/workdir.h"
 
-#define DEFAULT_MEMORY "512M"
+#define DEFAULT_MEMORY "2G"
 #define MOST_CPUS 4 /* by default */
 
 const struct option_table exec_options = {
     .usage = "exec [OPTIONS] PROGRAM ARGS...",
     .about = "Boots a static Go program with the files of the current folder, and exits with its status: for\n"
-             "go test -exec 'unigornel exec' and go run -exec 'unigornel exec'. UNIGORNEL_EXEC_MEMORY (512M) and\n"
+             "go test -exec 'unigornel exec' and go run -exec 'unigornel exec'. UNIGORNEL_EXEC_MEMORY (2G) and\n"
              "UNIGORNEL_EXEC_CPUS (the host's, at most 4) change the defaults. Files it writes stay inside.",
     .specs = run_specs,
     .count = RUN_OPTION_COUNT,

@@ -11,11 +11,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "goruntime/hostlink.h"
+#include "tools/elf_file.h"
 
 #define QEMU "qemu-system-x86_64"
 #define PROBE_TIMEOUT_MS 1000
@@ -196,6 +198,44 @@ static int check_memory(const char *memory)
     if (!digits || digits > 9 || (memory[digits] && (!strchr("KMGT", toupper((unsigned char)memory[digits])) || memory[digits + 1])))
         return fail("-m %s: give an amount of memory such as 128M or 2G", memory);
     return 0;
+}
+
+/* Bytes; the text has passed check_memory. */
+static uint64_t memory_size(const char *memory)
+{
+    char *suffix;
+    uint64_t amount = strtoull(memory, &suffix, 10);
+    switch (toupper((unsigned char)*suffix)) {
+    case 'K':
+        return amount << 10;
+    case 'G':
+        return amount << 30;
+    case 'T':
+        return amount << 40;
+    default:
+        return amount << 20;
+    }
+}
+
+int machine_check_memory(const struct machine *machine)
+{
+    struct elf_file file;
+    struct stat status;
+    uint64_t end = 0;
+    if (elf_file_open(&file, machine->image) < 0)
+        return -1;
+    for (size_t i = 0; i < file.segment_count; i++) {
+        const Elf64_Phdr *segment = &file.segments[i];
+        if (segment->p_type == PT_LOAD && segment->p_paddr + segment->p_memsz > end)
+            end = segment->p_paddr + segment->p_memsz;
+    }
+    elf_file_close(&file);
+    if (machine->initrd && stat(machine->initrd, &status) == 0)
+        end += (uint64_t)status.st_size;
+    if (memory_size(machine->memory) >= end)
+        return 0;
+    return fail("-m %s: too little memory to load this image: give at least %luM", machine->memory,
+                (unsigned long)(end >> 20) + 3);
 }
 
 int machine_check(struct machine *machine)

@@ -30,6 +30,9 @@ char *guest_command_line(const struct machine *machine);
 /* Checks memory, kind and accelerator names, and settles "auto": 0, or -1 after a message. */
 int machine_check(struct machine *machine);
 
+/* Whether the image can be loaded into so little memory; 0, or -1 after a message. Otherwise nobody would be there to complain. */
+int machine_check_memory(const struct machine *machine);
+
 /* QEMU's whole command line. */
 void qemu_arguments(const struct machine *machine, const struct channels *channels, struct arguments *words);
 

@@ -185,6 +185,8 @@ static void gdb_command(const char *image, struct arguments *words)
 int run_machine(struct run_settings *settings)
 {
     struct machine *machine = &settings->machine;
+    if (machine_check_memory(machine) < 0)
+        return STATUS_USAGE;
     machine->wait_for_debugger = settings->debugger;
     if (settings->dry_run) {
         struct arguments words = {0};

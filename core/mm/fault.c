@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Page faults: what to map, and what happens when that cannot be done. Faults hold vm.lock for reading, so several CPUs fill the same
- * VMA at once; who loses the race for a page gives its own back. Nothing is kept for a page or a stream of touches: the page
- * tables themselves tell whether touches come in sequence. */
+/* Page faults: what to map, and what happens when that cannot be done. Faults hold vm.lock for
+ * reading, so several CPUs fill the same VMA at once; who loses the race for a page gives its own
+ * back. Nothing is kept for a page or a stream of touches: the page tables themselves tell whether
+ * touches come in sequence. */
 #include <asm-generic/siginfo.h>
 #include <asm/signal.h>
+#include <linux/mman.h>
 
 #include "core/fs/file.h"
 #include "core/lib/errno.h"
@@ -43,7 +45,8 @@ static bool is_mapped(uintptr_t address)
     return hal_query(address, NULL, NULL, NULL) != 0;
 }
 
-/* Whether what lies below `block` (2 MiB aligned) was touched in sequence: a huge page, or pages at all probed places. */
+/* Whether what lies below `block` (2 MiB aligned) was touched in sequence: a huge page, or pages at
+ * all probed places. */
 static bool follows_stream(const struct vma *vma, uintptr_t block)
 {
     if (block < vma->start + HUGE_RUN) {
@@ -88,7 +91,8 @@ static long map_huge(struct vma *vma, uintptr_t address)
     return (long)(block + HUGE_PAGE_SIZE - address);
 }
 
-/* How many pages to map from `address` on: as many as are mapped in a row below it, so that a stream doubles its window. */
+/* How many pages to map from `address` on: as many as are mapped in a row below it, so that a
+ * stream doubles its window. */
 static size_t choose_window(const struct vma *vma, uintptr_t address, size_t wanted, size_t most)
 {
     size_t window = wanted / PAGE_SIZE;
@@ -162,7 +166,8 @@ long fault_in(struct vma *vma, uintptr_t address, size_t wanted)
             return done;
         }
     }
-    size_t window = choose_window(vma, address, wanted, vma->file != NULL ? FILE_WINDOW_MAX : WINDOW_MAX);
+    size_t window =
+        choose_window(vma, address, wanted, vma->file != NULL ? FILE_WINDOW_MAX : WINDOW_MAX);
     uint64_t pages = 0;
     size_t done = 0;
     int error = 0;
@@ -230,31 +235,37 @@ int vm_populate(uintptr_t start, uintptr_t end, bool write)
     return 0;
 }
 
-/* --- no memory left ------------------------------------------------------------------------------------------------------ */
+/* --- no memory left -------------------------------------------------------------------------- */
 
 static const char oom_message[] = "runtime: out of memory";
 static struct thread *oom_thread; /* reports it; atomic */
 
 static _Noreturn void oom_kill(void)
 {
-    log_error("out of memory: %lu KiB in use by the program, %lu KiB free", (unsigned long)vm.resident * 4,
-              (unsigned long)page_free_count() * 4);
+    log_error("out of memory: %lu KiB in use by the program, %lu KiB free",
+              (unsigned long)vm.resident * 4, (unsigned long)page_free_count() * 4);
     process_kill(SIGKILL);
 }
 
-/* Makes the program call Go's runtime.throw(string) where it faulted, as Go's own signal handler makes it call sigpanic: the
- * message in RAX and RBX, g in R14 (from its slot of TLS, -8), X15 zero (Go's ABIInternal). */
+/* Makes the program call Go's runtime.throw(string) where it faulted, as Go's own signal handler
+ * makes it call sigpanic: the message in RAX and RBX, g in R14 (from its slot of TLS, -8), X15 zero
+ * (Go's ABIInternal). */
 static bool inject_throw(struct regs *regs)
 {
     uintptr_t throw = program_symbol("runtime.throw");
     uint64_t g;
-    if (throw == 0 || copy_to_user(regs->rsp - 8, &regs->rip, 8) != 0 ||
+    /* The message goes into memory of the program: it is to be written by a system call. */
+    long message =
+        vm_mmap(0, sizeof(oom_message), PROT_R | PROT_W, MAP_PRIVATE | MAP_ANONYMOUS, NULL, 0);
+    if (throw == 0 || message < 0 ||
+        copy_to_user((uintptr_t)message, oom_message, sizeof(oom_message)) != 0 ||
+        copy_to_user(regs->rsp - 8, &regs->rip, 8) != 0 ||
         copy_from_user(&g, current_thread()->hal.fs_base - 8, 8) != 0) {
         return false;
     }
     regs->rsp -= 8;
     regs->rip = throw;
-    regs->rax = (uint64_t)oom_message;
+    regs->rax = (uint64_t)message;
     regs->rbx = sizeof(oom_message) - 1;
     regs->r14 = g;
     regs->rflags &= ~(uint64_t)RFLAGS_DF;
@@ -262,15 +273,17 @@ static bool inject_throw(struct regs *regs)
     return true;
 }
 
-/* The first thread of the program that needs memory and gets none says so, with the help of the reserve; others wait for the
- * end. When that does not work, or in the middle of a system call, the program is killed as Linux would. */
+/* The first thread of the program that needs memory and gets none says so, with the help of the
+ * reserve; others wait for the end. When that does not work, or in the middle of a system call, the
+ * program is killed as Linux would. */
 static void out_of_memory(struct regs *regs, bool user)
 {
     struct thread *self = current_thread(), *expected = NULL;
     if (!user) {
         oom_kill();
     }
-    if (__atomic_compare_exchange_n(&oom_thread, &expected, self, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    if (__atomic_compare_exchange_n(&oom_thread, &expected, self, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
         page_set_reserve_owner(&self->hal);
         if (inject_throw(regs)) {
             return;
@@ -282,7 +295,7 @@ static void out_of_memory(struct regs *regs, bool user)
     oom_kill();
 }
 
-/* --- the platform's call ------------------------------------------------------------------------------------------------- */
+/* --- the platform's call --------------------------------------------------------------------- */
 
 static void send_fault_signal(int error, uintptr_t address)
 {
@@ -303,7 +316,8 @@ void core_page_fault(struct regs *regs, uintptr_t address, bool user)
     /* With interrupts masked kernel code may hold a lock and must not sleep. */
     if (address >= USER_MIN && address < USER_END && (regs->rflags & RFLAGS_IF) != 0 &&
         (regs->error & FAULT_RESERVED) == 0) {
-        error = vm_fault(address, (regs->error & FAULT_WRITE) != 0, (regs->error & FAULT_FETCH) != 0);
+        error =
+            vm_fault(address, (regs->error & FAULT_WRITE) != 0, (regs->error & FAULT_FETCH) != 0);
     }
     if (error == 0) {
         return;
@@ -313,6 +327,7 @@ void core_page_fault(struct regs *regs, uintptr_t address, bool user)
     } else if (user) {
         send_fault_signal(error, address);
     } else if (!hal_fixup_fault(regs)) {
-        panic_regs(regs, "page fault at %#lx, error code %#lx", address, (unsigned long)regs->error);
+        panic_regs(regs, "page fault at %#lx, error code %#lx", address,
+                   (unsigned long)regs->error);
     }
 }

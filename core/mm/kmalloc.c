@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernel memory. Objects up to SMALL_MAX come from slabs: pages that begin with a struct slab, so an object finds its slab by
- * rounding its address down, and is never page-aligned. Larger ones are whole pages, always page-aligned; a hash table knows how many,
- * and what the buddy allocator gave beyond that goes back at once.
- * Each class has a lock for its slabs, large.lock guards the table; the free lists of each CPU are guarded by masked interrupts. No
- * lock is held while pages are asked for, since that may call shrinkers, and those kfree. */
+/* Kernel memory. Objects up to SMALL_MAX come from slabs: pages that begin with a struct slab, so
+ * an object finds its slab by rounding its address down, and is never page-aligned. Larger ones are
+ * whole pages, always page-aligned; a hash table knows how many, and what the buddy allocator gave
+ * beyond that goes back at once. Each class has a lock for its slabs, large.lock guards the table;
+ * the free lists of each CPU are guarded by masked interrupts. No lock is held while pages are
+ * asked for, since that may call shrinkers, and those kfree. */
 #include "core/mm/kmalloc.h"
 
 #include "core/lib/list.h"
@@ -23,14 +24,15 @@
 #define OBJECTS_PER_BUCKET 4
 
 /* As many as fit behind the header in steps of 64 bytes, so that little of a page is lost. */
-static const uint16_t class_sizes[] = {16, 32, 48, 64, 128, 192, 256, 320, 448, 576, 768, 960, 1344, SMALL_MAX};
+static const uint16_t class_sizes[] = {16,  32,  48,  64,  128, 192,  256,
+                                       320, 448, 576, 768, 960, 1344, SMALL_MAX};
 #define CLASSES (sizeof(class_sizes) / sizeof(class_sizes[0]))
 
 struct slab {
-    struct list node;    /* in size_class.partial while something is free */
-    void *free;          /* objects given back, each begins with the next */
-    uint16_t in_use;     /* objects handed out, to CPUs' lists too */
-    uint16_t carved;     /* objects that were ever handed out */
+    struct list node; /* in size_class.partial while something is free */
+    void *free;       /* objects given back, each begins with the next */
+    uint16_t in_use;  /* objects handed out, to CPUs' lists too */
+    uint16_t carved;  /* objects that were ever handed out */
     uint16_t capacity;
     uint8_t class_index;
     bool listed;
@@ -56,7 +58,8 @@ struct large_object {
 static struct size_class classes[CLASSES];
 static uint8_t class_of[SMALL_MAX / GRANULE + 1]; /* by size in granules, rounded up */
 static struct object_cache boot_cache[CLASSES];
-static struct object_cache *caches[HAL_MAX_CPUS] = {boot_cache}; /* NULL: that CPU has allocated nothing yet */
+static struct object_cache *caches[HAL_MAX_CPUS] = {
+    boot_cache}; /* NULL: that CPU has allocated nothing yet */
 
 static struct large_object *first_buckets[FIRST_BUCKETS];
 static struct {
@@ -81,7 +84,7 @@ void kmalloc_init(void)
     large.mask = FIRST_BUCKETS - 1;
 }
 
-/* --- slabs ------------------------------------------------------------------------------------------------------------- */
+/* --- slabs ----------------------------------------------------------------------------------- */
 
 static inline struct slab *slab_of(void *object)
 {
@@ -201,7 +204,8 @@ static void class_give(unsigned class_index, struct object_cache *cache, uint32_
 static void *small_alloc_slowly(unsigned class_index, unsigned cpu)
 {
     if (caches[cpu] == NULL) {
-        struct object_cache *made = class_take(class_of[(sizeof(boot_cache) + GRANULE - 1) / GRANULE], NULL, 0);
+        struct object_cache *made =
+            class_take(class_of[(sizeof(boot_cache) + GRANULE - 1) / GRANULE], NULL, 0);
         if (made == NULL) {
             return class_take(class_index, NULL, 0);
         }
@@ -232,15 +236,17 @@ static void small_free(void *object)
     hal_irq_restore(irq);
 }
 
-/* --- whole pages ---------------------------------------------------------------------------------------------------------- */
+/* --- whole pages ----------------------------------------------------------------------------- */
 
 static struct large_object **large_bucket(uintptr_t address)
 {
-    uint64_t hash = (address >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ul; /* 2^64 divided by the golden ratio */
+    uint64_t hash =
+        (address >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ul; /* 2^64 divided by the golden ratio */
     return &large.buckets[(hash >> 32) & large.mask];
 }
 
-/* Makes the table larger when its chains get long; that may fail, then they stay long. No lock held. */
+/* Makes the table larger when its chains get long; that may fail, then they stay long. No lock
+ * held. */
 static void large_grow(void)
 {
     uint64_t old_count = large.mask + 1;
@@ -334,7 +340,7 @@ static void large_free(uintptr_t address)
     small_free(object);
 }
 
-/* --- what others call ------------------------------------------------------------------------------------------------------ */
+/* --- what others call ------------------------------------------------------------------------ */
 
 static inline bool is_large(const void *pointer)
 {

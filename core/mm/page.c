@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Physical pages. Each range of memory is a zone that begins with its own bitmaps: for each order one bit a block, set while that
- * block is free. Free blocks hang in one list per order, linked through their own first bytes, so nothing is kept
- * for a page in use and set-up writes only bitmaps and one link for each maximal block.
- * page_lock guards zones, bits and lists; the cache of single pages of each CPU is guarded by masked interrupts. */
+/* Physical pages. Each range of memory is a zone that begins with its own bitmaps: for each order
+ * one bit a block, set while that block is free. Free blocks hang in one list per order, linked
+ * through their own first bytes, so nothing is kept for a page in use and set-up writes only
+ * bitmaps and one link for each maximal block. page_lock guards zones, bits and lists; the cache of
+ * single pages of each CPU is guarded by masked interrupts. */
 #include "core/mm/page.h"
 
 #include "core/lib/list.h"
@@ -16,16 +17,18 @@
 #define MAX_ZONES (2 * BOOT_MAX_RANGES)
 #define EARLY_PAGES ((4ul << 30) / PAGE_SIZE)
 #define RESERVE_MAX 64
-#define REFILL_ORDER 4 /* a refill takes one block, so neighbours in memory are handed out in a row */
+#define REFILL_ORDER                                                                               \
+    4 /* a refill takes one block, so neighbours in memory are handed out in a row */
 #define CACHE_LIMIT_MIN 8u
 #define CACHE_LIMIT_MAX 64u
 #define MAX_SHRINKERS 8
 
 /* Page numbers throughout. */
 struct zone {
-    uint64_t first, end;         /* usable pages, behind the bitmaps */
-    uint64_t origin;             /* `first` rounded down to the largest block: where the bitmaps begin to count */
-    uint32_t words[ORDERS];      /* where the bitmap of each order begins in `bits` */
+    uint64_t first, end; /* usable pages, behind the bitmaps */
+    uint64_t
+        origin; /* `first` rounded down to the largest block: where the bitmaps begin to count */
+    uint32_t words[ORDERS]; /* where the bitmap of each order begins in `bits` */
     uint64_t bits[];
 };
 
@@ -38,7 +41,7 @@ static struct spinlock page_lock = SPINLOCK_INIT(LOCK_PAGE);
 static struct zone *zones[MAX_ZONES]; /* ascending */
 static unsigned zone_count;
 static struct list free_lists[ORDERS];
-static uint32_t nonempty; /* bit per order */
+static uint32_t nonempty;   /* bit per order */
 static uint64_t free_pages; /* in the lists; written under page_lock */
 static uint64_t total_pages;
 static uint64_t reserve_pages;
@@ -57,8 +60,9 @@ static inline uint64_t node_block(const struct list *node)
     return direct_map_physical(node) >> PAGE_SHIFT;
 }
 
-/* Zeroes a multiple of 512 bytes with 16-byte stores. The vector register may hold a value of the program. */
-static void clear_memory(void *to, size_t size)
+/* Zeroes a multiple of 512 bytes with 16-byte stores. The vector register may hold a value of the
+ * program. */
+static __attribute__((noinline)) void clear_memory(void *to, size_t size)
 {
     char saved[16];
     char *end = (char *)to + size;
@@ -84,7 +88,7 @@ void page_clear(uint64_t physical, unsigned order)
     clear_memory(direct_map(physical), PAGE_SIZE << order);
 }
 
-/* --- blocks; page_lock ------------------------------------------------------------------------------------------------ */
+/* --- blocks; page_lock ----------------------------------------------------------------------- */
 
 static struct zone *find_zone(uint64_t page)
 {
@@ -179,7 +183,7 @@ static void give_block(uint64_t page, unsigned order)
     list_push_front(&free_lists[order], block_node(page));
 }
 
-/* --- zones -------------------------------------------------------------------------------------------------------------- */
+/* --- zones ----------------------------------------------------------------------------------- */
 
 /* The largest block that begins at `page` and ends by `end`. */
 static unsigned largest_order(uint64_t page, uint64_t end)
@@ -228,7 +232,8 @@ static void add_zone(uint64_t first, uint64_t end)
     unsigned at = zone_count;
     if (zone_count == MAX_ZONES) {
         spin_unlock_irqrestore(&page_lock, irq);
-        log_warn("too many pieces of memory: %lu KiB stay unused", (unsigned long)(end - first) * 4);
+        log_warn("too many pieces of memory: %lu KiB stay unused",
+                 (unsigned long)(end - first) * 4);
         return;
     }
     while (at > 0 && zones[at - 1]->first > first) {
@@ -247,13 +252,14 @@ static void add_zone(uint64_t first, uint64_t end)
     free_pages += added;
     total_pages += added;
     reserve_pages = total_pages / 64 < RESERVE_MAX ? total_pages / 64 : RESERVE_MAX;
-    uint32_t limit = total_pages / 1024 < CACHE_LIMIT_MAX ? (uint32_t)(total_pages / 1024) : CACHE_LIMIT_MAX;
+    uint32_t limit =
+        total_pages / 1024 < CACHE_LIMIT_MAX ? (uint32_t)(total_pages / 1024) : CACHE_LIMIT_MAX;
     cache_limit = limit > CACHE_LIMIT_MIN ? limit : CACHE_LIMIT_MIN;
     spin_unlock_irqrestore(&page_lock, irq);
 }
 
-/* The part of each boot range that lies in [low, high). The platform promises ranges that are sorted and apart; what
- * overlaps all the same is taken once. */
+/* The part of each boot range that lies in [low, high). The platform promises ranges that are
+ * sorted and apart; what overlaps all the same is taken once. */
 static void add_ranges(uint64_t low, uint64_t high)
 {
     const struct boot_info *info = hal_boot_info();
@@ -286,7 +292,7 @@ void page_add(uint64_t base, uint64_t size)
     add_zone((base + PAGE_SIZE - 1) >> PAGE_SHIFT, (base + size) >> PAGE_SHIFT);
 }
 
-/* --- allocation --------------------------------------------------------------------------------------------------------- */
+/* --- allocation ------------------------------------------------------------------------------ */
 
 static bool may_use_reserve(unsigned flags)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The program's address space: mmap and its relatives. Changes hold vm.lock for writing; they first split VMAs at the edges of the range, which
- * changes nothing that can be seen, then work on whole VMAs. Memory of VMAs and references to files are let go after the
- * lock (struct dead_list). The program's memory is never touched with the lock held. */
+/* The program's address space: mmap and its relatives. Changes hold vm.lock for writing; they first
+ * split VMAs at the edges of the range, which changes nothing that can be seen, then work on whole
+ * VMAs. Memory of VMAs and references to files are let go after the lock (struct dead_list). The
+ * program's memory is never touched with the lock held. */
 #include "core/mm/vm.h"
 
 #include <linux/fcntl.h>
@@ -21,7 +22,8 @@
 #define PROT_MASK (PROT_R | PROT_W | PROT_X)
 #define MMAP_TOP (USER_END - (64ul << 20)) /* the stack is above */
 #define BRK_LIMIT (1ul << 30)
-#define OVERCOMMIT_SLACK (64ul << 20) /* Go maps some tables whole, also on a machine smaller than they are */
+#define OVERCOMMIT_SLACK                                                                           \
+    (64ul << 20) /* Go maps some tables whole, also on a machine smaller than they are */
 #define FILE_BATCH 32
 #define MINCORE_CHUNK 256
 
@@ -91,13 +93,14 @@ static bool writable_executable(unsigned prot)
     return (prot & (PROT_W | PROT_X)) == (PROT_W | PROT_X);
 }
 
-/* What can never be backed is refused at once, as Linux's overcommit mode 0 does, so that the program can say so. */
+/* What can never be backed is refused at once, as Linux's overcommit mode 0 does, so that the
+ * program can say so. */
 static bool overcommits(size_t length)
 {
     return length > page_total() * PAGE_SIZE + OVERCOMMIT_SLACK;
 }
 
-/* --- VMAs; write lock ------------------------------------------------------------------------------------------------- */
+/* --- VMAs; write lock ------------------------------------------------------------------------ */
 
 static int split_at(uintptr_t address)
 {
@@ -197,7 +200,7 @@ static bool range_is_free(uintptr_t start, uintptr_t end)
     return vma == NULL || vma->start >= end;
 }
 
-/* --- pages; write lock ------------------------------------------------------------------------------------------------- */
+/* --- pages; write lock ----------------------------------------------------------------------- */
 
 static void release_page(uint64_t physical, unsigned order, void *context)
 {
@@ -211,7 +214,8 @@ static void count_dropped(uint64_t pages)
     __atomic_sub_fetch(&vm.resident, pages, __ATOMIC_RELAXED);
 }
 
-/* The file gets its pages back after no CPU can reach them any more; it wants to know which they were, so they are noted first. */
+/* The file gets its pages back after no CPU can reach them any more; it wants to know which they
+ * were, so they are noted first. */
 static int drop_borrowed(struct vma *vma, uintptr_t start, uintptr_t end)
 {
     struct {
@@ -256,6 +260,25 @@ int vma_drop_pages(struct vma *vma, uintptr_t start, uintptr_t end)
     return error;
 }
 
+/* Unmaps everything in a range. Where no VMA is near, to the edges of the 2 MiB blocks, so that
+ * page tables go too: an empty one costs a page and keeps a huge page from its place. */
+static int unmap_range(uintptr_t start, uintptr_t end, const struct vma *previous,
+                       const struct vma *next)
+{
+    uintptr_t first_block = start & ~(HUGE_PAGE_SIZE - 1);
+    uintptr_t last_block = (end + HUGE_PAGE_SIZE - 1) & ~(HUGE_PAGE_SIZE - 1);
+    if (first_block != 0 && (previous == NULL || previous->end <= first_block)) {
+        start = first_block;
+    }
+    if (last_block <= USER_END && (next == NULL || next->start >= last_block)) {
+        end = last_block;
+    }
+    uint64_t pages = 0;
+    int error = hal_unmap(start, end - start, release_page, &pages);
+    count_dropped(pages);
+    return error;
+}
+
 /* Empties a range of address space. -EPERM: something in it is not the program's to unmap. */
 static int remove_range(uintptr_t start, uintptr_t end, struct dead_list *dead)
 {
@@ -266,19 +289,25 @@ static int remove_range(uintptr_t start, uintptr_t end, struct dead_list *dead)
         return -EPERM;
     }
     int error = split_edges(start, end);
-    struct vma *next;
-    for (struct vma *vma = vma_find(&vm.tree, start); error == 0 && vma != NULL && vma->start < end; vma = next) {
-        next = vma->next;
-        error = vma_drop_pages(vma, vma->start, vma->end);
-        if (error == 0) {
-            vma_remove(&vm.tree, vma);
-            bury(dead, vma);
+    struct vma *first = vma_find(&vm.tree, start), *vma = first;
+    for (; error == 0 && vma != NULL && vma->start < end; vma = vma->next) {
+        if ((vma->flags & VMA_BORROWED) != 0) {
+            error = drop_borrowed(vma, vma->start, vma->end);
         }
+    }
+    if (error == 0) {
+        error = unmap_range(start, end, first->previous, vma);
+    }
+    struct vma *next;
+    for (vma = first; error == 0 && vma != NULL && vma->start < end; vma = next) {
+        next = vma->next;
+        vma_remove(&vm.tree, vma);
+        bury(dead, vma);
     }
     return error;
 }
 
-/* --- mmap, munmap, brk -------------------------------------------------------------------------------------------------- */
+/* --- mmap, munmap, brk ----------------------------------------------------------------------- */
 
 /* What mmap asks of the file: the VMA's flags, or -errno. */
 static int file_mapping_flags(const struct file *file, unsigned prot, unsigned flags)
@@ -297,8 +326,8 @@ static int file_mapping_flags(const struct file *file, unsigned prot, unsigned f
     return (prot & PROT_W) != 0 ? 0 : VMA_BORROWED;
 }
 
-/* Room for `length` bytes: where the hint says, or as high as possible; large ones so that huge pages fit, at `phase` in their 2 MiB
- * block. 0: none. */
+/* Room for `length` bytes: where the hint says, or as high as possible; large ones so that huge
+ * pages fit, at `phase` in their 2 MiB block. 0: none. */
 static uintptr_t choose_address(uintptr_t hint, size_t length, size_t phase)
 {
     hint = round_down(hint);
@@ -312,7 +341,8 @@ static uintptr_t choose_address(uintptr_t hint, size_t length, size_t phase)
     return found != 0 ? found : vma_find_gap(&vm.tree, length, USER_MIN, MMAP_TOP, PAGE_SIZE, 0);
 }
 
-static long map_locked(struct vma *vma, uintptr_t address, size_t length, unsigned flags, struct dead_list *dead)
+static long map_locked(struct vma *vma, uintptr_t address, size_t length, unsigned flags,
+                       struct dead_list *dead)
 {
     if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == 0) {
         address = choose_address(address, length, 0);
@@ -336,7 +366,8 @@ static long map_locked(struct vma *vma, uintptr_t address, size_t length, unsign
 }
 
 /* The arguments that need no look at the tree: 0 or -errno. */
-static int check_mmap(uintptr_t address, size_t length, unsigned prot, unsigned flags, uint64_t offset)
+static int check_mmap(uintptr_t address, size_t length, unsigned prot, unsigned flags,
+                      uint64_t offset)
 {
     unsigned type = flags & MAP_TYPE;
     if (length == 0 || (offset & (PAGE_SIZE - 1)) != 0 ||
@@ -363,7 +394,8 @@ static int check_mmap(uintptr_t address, size_t length, unsigned prot, unsigned 
     return backed && (flags & MAP_NORESERVE) == 0 && overcommits(length) ? -ENOMEM : 0;
 }
 
-long vm_mmap(uintptr_t address, size_t length, unsigned prot, unsigned flags, struct file *file, uint64_t offset)
+long vm_mmap(uintptr_t address, size_t length, unsigned prot, unsigned flags, struct file *file,
+             uint64_t offset)
 {
     prot &= PROT_MASK;
     int error = check_mmap(address, length, prot, flags, offset);
@@ -391,7 +423,8 @@ long vm_mmap(uintptr_t address, size_t length, unsigned prot, unsigned flags, st
 
     struct dead_list dead = {NULL};
     rwlock_write_lock(&vm.lock);
-    vma->flags = (uint16_t)(vma_flags | vm.new_flags | ((flags & MAP_LOCKED) != 0 ? VMA_LOCKED : 0));
+    vma->flags =
+        (uint16_t)(vma_flags | vm.new_flags | ((flags & MAP_LOCKED) != 0 ? VMA_LOCKED : 0));
     bool populate = (flags & MAP_POPULATE) != 0 || (flags & MAP_LOCKED) != 0 ||
                     ((vma->flags & VMA_LOCKED) != 0 && !vm.lock_on_fault);
     long result = map_locked(vma, address, length, flags, &dead);
@@ -433,7 +466,8 @@ uintptr_t vm_brk(uintptr_t wanted)
     } else if (valid && new_end > old_end) {
         valid = vma != NULL && !overcommits(new_end - old_end) && range_is_free(old_end, new_end);
         if (valid) {
-            *vma = (struct vma){.start = old_end, .end = new_end, .prot = PROT_R | PROT_W, .name = "[heap]"};
+            *vma = (struct vma){
+                .start = old_end, .end = new_end, .prot = PROT_R | PROT_W, .name = "[heap]"};
             vma->flags = vm.new_flags;
             insert_merged(vma, &dead);
             vma = NULL;
@@ -448,7 +482,8 @@ uintptr_t vm_brk(uintptr_t wanted)
     return result;
 }
 
-int vm_map_fixed_pages(uintptr_t address, uint64_t physical, size_t size, unsigned prot, const char *name)
+int vm_map_fixed_pages(uintptr_t address, uint64_t physical, size_t size, unsigned prot,
+                       const char *name)
 {
     struct vma *vma = kzalloc(sizeof(*vma));
     if (vma == NULL) {
@@ -460,7 +495,8 @@ int vm_map_fixed_pages(uintptr_t address, uint64_t physical, size_t size, unsign
         error = hal_map_page(address + at, physical + at, 0, prot);
     }
     if (error == 0) {
-        *vma = (struct vma){.start = address, .end = address + size, .flags = VMA_PINNED, .name = name};
+        *vma = (struct vma){
+            .start = address, .end = address + size, .flags = VMA_PINNED, .name = name};
         vma->prot = (uint8_t)prot;
         vma_insert(&vm.tree, vma);
     }
@@ -471,7 +507,7 @@ int vm_map_fixed_pages(uintptr_t address, uint64_t physical, size_t size, unsign
     return error;
 }
 
-/* --- mprotect, mlock ------------------------------------------------------------------------------------------------- */
+/* --- mprotect, mlock ------------------------------------------------------------------------- */
 
 static int protect_vma(struct vma *vma, unsigned prot)
 {
@@ -479,7 +515,8 @@ static int protect_vma(struct vma *vma, unsigned prot)
         return -EACCES;
     }
     bool gains_write = (prot & PROT_W) != 0 && (vma->prot & PROT_W) == 0;
-    if (gains_write && (vma->flags & VMA_SHARED) != 0 && vma->file != NULL && (vma->flags & VMA_MAY_WRITE) == 0) {
+    if (gains_write && (vma->flags & VMA_SHARED) != 0 && vma->file != NULL &&
+        (vma->flags & VMA_MAY_WRITE) == 0) {
         return -EACCES;
     }
     if (gains_write && (vma->flags & VMA_SHARED) == 0 && overcommits(vma->end - vma->start)) {
@@ -487,7 +524,8 @@ static int protect_vma(struct vma *vma, unsigned prot)
     }
     int error;
     if (gains_write && (vma->flags & VMA_BORROWED) != 0) {
-        /* Private: copies from now on. Shared: the file may want to give another page for writing. */
+        /* Private: copies from now on. Shared: the file may want to give another page for writing.
+         */
         error = drop_borrowed(vma, vma->start, vma->end);
         if (error == 0 && (vma->flags & VMA_SHARED) == 0) {
             vma->flags &= (uint16_t)~VMA_BORROWED;
@@ -529,7 +567,8 @@ int vm_mprotect(uintptr_t address, size_t length, unsigned prot)
     return error;
 }
 
-/* Changes flags of the VMAs in a range, but not of pinned ones. -ENOMEM: there are holes, or no memory for a split. */
+/* Changes flags of the VMAs in a range, but not of pinned ones. -ENOMEM: there are holes, or no
+ * memory for a split. */
 static int change_flags(uintptr_t start, uintptr_t end, unsigned set, unsigned clear)
 {
     struct dead_list dead = {NULL};
@@ -576,13 +615,16 @@ static int populate_all(void)
         while (vma != NULL && (vma->prot == 0 || (vma->flags & VMA_PINNED) != 0)) {
             vma = vma->next;
         }
-        uintptr_t start = vma != NULL ? higher_of(vma->start, at) : 0, end = vma != NULL ? vma->end : 0;
+        uintptr_t start = vma != NULL ? higher_of(vma->start, at) : 0,
+                  end = vma != NULL ? vma->end : 0;
         rwlock_read_unlock(&vm.lock);
         if (vma == NULL) {
             break;
         }
         error = vm_populate(start, end, false);
-        error = error == -EIO || error == -EACCES ? 0 : error; /* the end of a file; changed meanwhile */
+        error = error == -EIO || error == -EACCES
+                    ? 0
+                    : error; /* the end of a file; changed meanwhile */
         at = end;
     }
     return error;
@@ -590,7 +632,8 @@ static int populate_all(void)
 
 int vm_mlockall(int flags)
 {
-    if (flags == 0 || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) != 0 || flags == MCL_ONFAULT) {
+    if (flags == 0 || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) != 0 ||
+        flags == MCL_ONFAULT) {
         return -EINVAL;
     }
     rwlock_write_lock(&vm.lock);
@@ -613,13 +656,14 @@ void vm_munlockall(void)
     change_flags(USER_MIN, USER_END, 0, VMA_LOCKED);
 }
 
-/* --- madvise ------------------------------------------------------------------------------------------------------------- */
+/* --- madvise --------------------------------------------------------------------------------- */
 
 /* Whether `advice` may take the pages of `vma`, and does anything: 1, 0 or -errno. */
 static int may_discard(const struct vma *vma, int advice)
 {
     bool shared = (vma->flags & VMA_SHARED) != 0;
-    if ((vma->flags & VMA_PINNED) != 0 || ((vma->flags & VMA_LOCKED) != 0 && advice != MADV_DONTNEED_LOCKED)) {
+    if ((vma->flags & VMA_PINNED) != 0 ||
+        ((vma->flags & VMA_LOCKED) != 0 && advice != MADV_DONTNEED_LOCKED)) {
         return -EINVAL;
     }
     if (advice == MADV_FREE) {
@@ -631,7 +675,8 @@ static int may_discard(const struct vma *vma, int advice)
         }
         return (vma->prot & PROT_W) != 0 ? 1 : -EACCES;
     }
-    /* What is shared and anonymous belongs to the object behind the mapping, and only its page tables would be emptied. */
+    /* What is shared and anonymous belongs to the object behind the mapping, and only its page
+     * tables would be emptied. */
     return shared && vma->file == NULL ? 0 : 1;
 }
 
@@ -653,8 +698,8 @@ static int discard(uintptr_t start, uintptr_t end, int advice)
     return error;
 }
 
-/* Puts one huge page in the place of what is mapped in a block of an anonymous VMA. While pages are copied nobody can touch them:
- * they are protected, and faults wait for vm.lock. Write lock. */
+/* Puts one huge page in the place of what is mapped in a block of an anonymous VMA. While pages are
+ * copied nobody can touch them: they are protected, and faults wait for vm.lock. Write lock. */
 static int collapse_block(struct vma *vma, uintptr_t block)
 {
     if (hal_query(block, NULL, NULL, NULL) == HUGE_PAGE_SIZE) {
@@ -682,7 +727,8 @@ static int collapse_block(struct vma *vma, uintptr_t block)
         error = hal_map_page(block, huge, HUGE_PAGE_ORDER, vma_page_prot(vma));
     }
     if (error != 0) {
-        panic("collapse at %#lx: error %d", block, -error); /* the block was whole and its table is there */
+        panic("collapse at %#lx: error %d", block,
+              -error); /* the block was whole and its table is there */
     }
     __atomic_add_fetch(&vm.resident, HUGE_PAGE_SIZE / PAGE_SIZE, __ATOMIC_RELAXED);
     return 0;
@@ -697,8 +743,8 @@ static int collapse(uintptr_t start, uintptr_t end)
         struct vma *vma = vma_find(&vm.tree, block);
         if (vma == NULL || vma->start > block) {
             error = -ENOMEM;
-        } else if (vma->end < block + HUGE_PAGE_SIZE || vma->file != NULL || (vma->flags & VMA_PINNED) != 0 ||
-                   vma->prot == 0) {
+        } else if (vma->end < block + HUGE_PAGE_SIZE || vma->file != NULL ||
+                   (vma->flags & VMA_PINNED) != 0 || vma->prot == 0) {
             error = -EINVAL;
         } else {
             error = collapse_block(vma, block);
@@ -744,7 +790,7 @@ int vm_madvise(uintptr_t address, size_t length, int advice)
     case MADV_SEQUENTIAL:
     case MADV_WILLNEED:
     case MADV_COLD:
-    case MADV_PAGEOUT: /* no swap: there is nowhere to page out to */
+    case MADV_PAGEOUT:  /* no swap: there is nowhere to page out to */
     case MADV_DONTFORK: /* no fork */
     case MADV_DOFORK:
     case MADV_WIPEONFORK:
@@ -757,7 +803,7 @@ int vm_madvise(uintptr_t address, size_t length, int advice)
     }
 }
 
-/* --- mremap -------------------------------------------------------------------------------------------------------------- */
+/* --- mremap ---------------------------------------------------------------------------------- */
 
 /* Maps what is mapped at `from` at `to` as well. On failure nothing is left there. */
 static int alias_pages(const struct vma *vma, uintptr_t from, uintptr_t to, size_t size)
@@ -788,9 +834,10 @@ static int alias_pages(const struct vma *vma, uintptr_t from, uintptr_t to, size
     return error;
 }
 
-/* Moves the first `size` bytes of pages; `new_size` is what the new place is to have. Write lock. */
-static long move_mapping(struct vma *vma, uintptr_t from, size_t size, size_t new_size, uintptr_t to, unsigned flags,
-                         struct dead_list *dead)
+/* Moves the first `size` bytes of pages; `new_size` is what the new place is to have. Write lock.
+ */
+static long move_mapping(struct vma *vma, uintptr_t from, size_t size, size_t new_size,
+                         uintptr_t to, unsigned flags, struct dead_list *dead)
 {
     size_t kept = lower_of(size, new_size);
     struct vma *moved = kmalloc(sizeof(*moved));
@@ -822,15 +869,16 @@ static long move_mapping(struct vma *vma, uintptr_t from, size_t size, size_t ne
     return (long)to;
 }
 
-static long resize_mapping(struct vma *vma, uintptr_t address, size_t old_size, size_t new_size, unsigned flags,
-                           struct dead_list *dead)
+static long resize_mapping(struct vma *vma, uintptr_t address, size_t old_size, size_t new_size,
+                           unsigned flags, struct dead_list *dead)
 {
     uintptr_t old_end = address + old_size, new_end = address + new_size;
     if (new_size <= old_size) {
         int error = new_size == old_size ? 0 : remove_range(new_end, old_end, dead);
         return error != 0 ? error : (long)address;
     }
-    if (vma->end == old_end && new_end > address && new_end <= USER_END && range_is_free(old_end, new_end)) {
+    if (vma->end == old_end && new_end > address && new_end <= USER_END &&
+        range_is_free(old_end, new_end)) {
         vma_resize(&vm.tree, vma, vma->start, new_end);
         merge_range(address, new_end, dead);
         return (long)address;
@@ -842,8 +890,8 @@ static long resize_mapping(struct vma *vma, uintptr_t address, size_t old_size, 
     return to == 0 ? -ENOMEM : move_mapping(vma, address, old_size, new_size, to, flags, dead);
 }
 
-static long remap_locked(uintptr_t address, size_t old_size, size_t new_size, unsigned flags, uintptr_t to,
-                         struct dead_list *dead)
+static long remap_locked(uintptr_t address, size_t old_size, size_t new_size, unsigned flags,
+                         uintptr_t to, struct dead_list *dead)
 {
     struct vma *vma = vma_find(&vm.tree, address);
     if (vma == NULL || vma->start > address || address + old_size > vma->end ||
@@ -860,7 +908,8 @@ static long remap_locked(uintptr_t address, size_t old_size, size_t new_size, un
         int error = remove_range(to, to + new_size, dead);
         /* The tree may have changed, but not around `address`: the ranges are apart. */
         return error != 0 ? error
-                          : move_mapping(vma_find(&vm.tree, address), address, old_size, new_size, to, flags, dead);
+                          : move_mapping(vma_find(&vm.tree, address), address, old_size, new_size,
+                                         to, flags, dead);
     }
     if ((flags & MREMAP_DONTUNMAP) != 0) {
         to = choose_address(0, new_size, address & (HUGE_PAGE_SIZE - 1));
@@ -869,7 +918,8 @@ static long remap_locked(uintptr_t address, size_t old_size, size_t new_size, un
     return resize_mapping(vma, address, old_size, new_size, flags, dead);
 }
 
-long vm_mremap(uintptr_t address, size_t old_length, size_t new_length, unsigned flags, uintptr_t new_address)
+long vm_mremap(uintptr_t address, size_t old_length, size_t new_length, unsigned flags,
+               uintptr_t new_address)
 {
     uintptr_t end, new_end;
     if ((flags & ~(unsigned)(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 ||
@@ -891,7 +941,8 @@ long vm_mremap(uintptr_t address, size_t old_length, size_t new_length, unsigned
     struct dead_list dead = {NULL};
     rwlock_write_lock(&vm.lock);
     long result = remap_locked(address, old_size, new_size, flags, new_address, &dead);
-    bool locked = result > 0 && range_has_flags((uintptr_t)result, (uintptr_t)result + new_size, VMA_LOCKED);
+    bool locked =
+        result > 0 && range_has_flags((uintptr_t)result, (uintptr_t)result + new_size, VMA_LOCKED);
     rwlock_write_unlock(&vm.lock);
     free_dead(&dead);
     if (locked && new_size > old_size) {
@@ -900,7 +951,7 @@ long vm_mremap(uintptr_t address, size_t old_length, size_t new_length, unsigned
     return result;
 }
 
-/* --- mincore, msync -------------------------------------------------------------------------------------------------------- */
+/* --- mincore, msync -------------------------------------------------------------------------- */
 
 int vm_mincore(uintptr_t address, size_t length, uintptr_t vector)
 {
@@ -926,7 +977,8 @@ int vm_mincore(uintptr_t address, size_t length, uintptr_t vector)
     return error;
 }
 
-/* A shared mapping is the file's own pages, so only MS_SYNC has something to do: the file's own way to the disk. */
+/* A shared mapping is the file's own pages, so only MS_SYNC has something to do: the file's own way
+ * to the disk. */
 int vm_msync(uintptr_t address, size_t length, int flags)
 {
     uintptr_t end;
@@ -949,7 +1001,8 @@ int vm_msync(uintptr_t address, size_t length, int flags)
             address = vma->end;
             if ((flags & MS_INVALIDATE) != 0 && (vma->flags & VMA_LOCKED) != 0) {
                 error = -EBUSY;
-            } else if ((flags & MS_SYNC) != 0 && (vma->flags & VMA_SHARED) != 0 && vma->file != NULL) {
+            } else if ((flags & MS_SYNC) != 0 && (vma->flags & VMA_SHARED) != 0 &&
+                       vma->file != NULL) {
                 file = file_get(vma->file);
             }
         }
@@ -964,9 +1017,10 @@ int vm_msync(uintptr_t address, size_t length, int flags)
     return error != 0 ? error : hole;
 }
 
-/* --- start, /proc ----------------------------------------------------------------------------------------------------------- */
+/* --- start, /proc ---------------------------------------------------------------------------- */
 
-static void add_area(uintptr_t start, uintptr_t end, unsigned prot, unsigned flags, const char *name)
+static void add_area(uintptr_t start, uintptr_t end, unsigned prot, unsigned flags,
+                     const char *name)
 {
     if (start >= end) {
         return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The tree of VMAs: an AVL tree by address, with a list through it in order. Each node knows the largest gap in front of a VMA of its
- * subtree, so that room for a mapping is found in O(log n). Knows nothing of pages; vm.lock guards it. */
+/* The tree of VMAs: an AVL tree by address, with a list through it in order. Each node knows the
+ * largest gap in front of a VMA of its subtree, so that room for a mapping is found in O(log n).
+ * Knows nothing of pages; vm.lock guards it. */
 #include "core/mm/mm_internal.h"
 
 static unsigned height(const struct vma *node)
@@ -31,7 +32,8 @@ static bool update(struct vma *node)
     return changed;
 }
 
-static void replace_child(struct vma_tree *tree, struct vma *parent, struct vma *old, struct vma *new)
+static void replace_child(struct vma_tree *tree, struct vma *parent, struct vma *old,
+                          struct vma *new)
 {
     if (parent == NULL) {
         tree->root = new;
@@ -199,15 +201,15 @@ void vma_split(struct vma_tree *tree, struct vma *vma, uintptr_t address, struct
 
 bool vma_can_merge(const struct vma *lower, const struct vma *upper)
 {
-    return lower->end == upper->start && lower->prot == upper->prot && lower->flags == upper->flags &&
-           lower->file == upper->file && lower->name == upper->name &&
-           (lower->flags & VMA_PINNED) == 0 &&
+    return lower->end == upper->start && lower->prot == upper->prot &&
+           lower->flags == upper->flags && lower->file == upper->file &&
+           lower->name == upper->name && (lower->flags & VMA_PINNED) == 0 &&
            (lower->file == NULL || vma_file_offset(lower, lower->end) == upper->offset);
 }
 
 /* The highest place for `size` bytes in a gap, or 0. */
-static uintptr_t place_in(uintptr_t gap_start, uintptr_t gap_end, size_t size, uintptr_t low, uintptr_t high,
-                          size_t align, size_t phase)
+static uintptr_t place_in(uintptr_t gap_start, uintptr_t gap_end, size_t size, uintptr_t low,
+                          uintptr_t high, size_t align, size_t phase)
 {
     gap_start = gap_start > low ? gap_start : low;
     gap_end = gap_end < high ? gap_end : high;
@@ -219,8 +221,8 @@ static uintptr_t place_in(uintptr_t gap_start, uintptr_t gap_end, size_t size, u
     return address >= gap_start && address <= gap_end - size ? address : 0;
 }
 
-static uintptr_t find_gap_in(const struct vma *node, size_t size, uintptr_t low, uintptr_t high, size_t align,
-                             size_t phase)
+static uintptr_t find_gap_in(const struct vma *node, size_t size, uintptr_t low, uintptr_t high,
+                             size_t align, size_t phase)
 {
     if (node == NULL || node->gap_max < size) {
         return 0;
@@ -239,8 +241,8 @@ static uintptr_t find_gap_in(const struct vma *node, size_t size, uintptr_t low,
     return found;
 }
 
-uintptr_t vma_find_gap(const struct vma_tree *tree, size_t size, uintptr_t low, uintptr_t high, size_t align,
-                       size_t phase)
+uintptr_t vma_find_gap(const struct vma_tree *tree, size_t size, uintptr_t low, uintptr_t high,
+                       size_t align, size_t phase)
 {
     uintptr_t last_end = tree->last != NULL ? tree->last->end : 0;
     uintptr_t found = place_in(last_end, USER_END, size, low, high, align, phase);

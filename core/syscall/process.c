@@ -12,6 +12,7 @@
 #include "core/mm/kmalloc.h"
 #include "core/sched/futex.h"
 #include "core/sched/sched.h"
+#include "core/sched/sched_internal.h"
 #include "core/signal/signal.h"
 #include "core/syscall/syscall.h"
 #include "goruntime/hostlink.h"
@@ -160,7 +161,9 @@ long sys_clone(struct syscall_args *a)
     error = signal_thread_init(child, parent);
     if (error != 0) {
         kfree(regs);
-        thread_discard(child);
+        bool irq = hal_irq_save();
+        thread_free(child); /* it has never run */
+        hal_irq_restore(irq);
         return error;
     }
     child->affinity = parent->affinity;

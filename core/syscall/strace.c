@@ -8,31 +8,56 @@
 #include "core/lib/string.h"
 #include "core/sched/sched.h"
 
-#define TABLE_SIZE 512
 #define TEXT_MAX 32 /* bytes shown of a string or buffer */
 
-static const char *const names[TABLE_SIZE] = {
-#define SYSCALL_HANDLER(name) [__NR_##name] = #name,
+static const struct {
+    uint16_t number;
+    const char *name;
+} names[] = {
+#define SYSCALL_HANDLER(name) {__NR_##name, #name},
 #include "core/syscall/all_calls.h"
 #undef SYSCALL_HANDLER
 };
 
 /* d: decimal, x: hexadecimal, o: octal, s: path, b: a buffer that was written to the file, its length is the next argument.
  * Calls without an entry show six hexadecimal words. */
-static const char *const signatures[TABLE_SIZE] = {
-    [__NR_read] = "dxd",         [__NR_write] = "dbd",         [__NR_close] = "d",
-    [__NR_openat] = "dsxo",      [__NR_mmap] = "xdxxdx",       [__NR_munmap] = "xd",
-    [__NR_mprotect] = "xdx",     [__NR_madvise] = "xdd",       [__NR_futex] = "xddxxd",
-    [__NR_clone] = "xxxxx",      [__NR_exit] = "d",            [__NR_exit_group] = "d",
-    [__NR_getpid] = "",          [__NR_gettid] = "",           [__NR_getppid] = "",
-    [__NR_tgkill] = "ddd",       [__NR_rt_sigaction] = "dxxd", [__NR_rt_sigprocmask] = "dxxd",
-    [__NR_rt_sigreturn] = "",    [__NR_sigaltstack] = "xx",    [__NR_nanosleep] = "xx",
-    [__NR_sched_yield] = "",     [__NR_epoll_ctl] = "dddx",    [__NR_epoll_pwait] = "dxddxd",
-    [__NR_epoll_create1] = "x",  [__NR_fcntl] = "ddx",         [__NR_newfstatat] = "dsxx",
-    [__NR_readlinkat] = "dsxd",  [__NR_arch_prctl] = "xx",     [__NR_sched_getaffinity] = "ddx",
-    [__NR_getrandom] = "xdx",    [__NR_prlimit64] = "ddxx",    [__NR_pipe2] = "xx",
-    [__NR_eventfd2] = "dx",      [__NR_clock_gettime] = "dx",  [__NR_kill] = "dd",
+static const struct {
+    uint16_t number;
+    const char *arguments;
+} signatures[] = {
+    {__NR_read, "dxd"},         {__NR_write, "dbd"},         {__NR_close, "d"},
+    {__NR_openat, "dsxo"},      {__NR_mmap, "xdxxdx"},       {__NR_munmap, "xd"},
+    {__NR_mprotect, "xdx"},     {__NR_madvise, "xdd"},       {__NR_futex, "xddxxd"},
+    {__NR_clone, "xxxxx"},      {__NR_exit, "d"},            {__NR_exit_group, "d"},
+    {__NR_getpid, ""},          {__NR_gettid, ""},           {__NR_getppid, ""},
+    {__NR_tgkill, "ddd"},       {__NR_rt_sigaction, "dxxd"}, {__NR_rt_sigprocmask, "dxxd"},
+    {__NR_rt_sigreturn, ""},    {__NR_sigaltstack, "xx"},    {__NR_nanosleep, "xx"},
+    {__NR_sched_yield, ""},     {__NR_epoll_ctl, "dddx"},    {__NR_epoll_pwait, "dxddxd"},
+    {__NR_epoll_create1, "x"},  {__NR_fcntl, "ddx"},         {__NR_newfstatat, "dsxx"},
+    {__NR_readlinkat, "dsxd"},  {__NR_arch_prctl, "xx"},     {__NR_sched_getaffinity, "ddx"},
+    {__NR_getrandom, "xdx"},    {__NR_prlimit64, "ddxx"},    {__NR_pipe2, "xx"},
+    {__NR_eventfd2, "dx"},      {__NR_clock_gettime, "dx"},  {__NR_kill, "dd"},
 };
+
+static const char *name_of(uint64_t number)
+{
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (names[i].number == number) {
+            return names[i].name;
+        }
+    }
+    return "?";
+}
+
+static const char *signature_of(uint64_t number)
+{
+    for (size_t i = 0; i < sizeof(signatures) / sizeof(signatures[0]); i++) {
+        if (signatures[i].number == number) {
+            return signatures[i].arguments;
+        }
+    }
+    return "xxxxxx";
+}
 
 static size_t append_text(char *line, size_t size, uintptr_t address, size_t length)
 {
@@ -81,8 +106,8 @@ static size_t append_argument(char *line, size_t size, char kind, const struct s
 
 static size_t append_call(char *line, size_t size, uint64_t number, const struct syscall_args *args)
 {
-    const char *signature = signatures[number] != NULL ? signatures[number] : "xxxxxx";
-    size_t used = (size_t)format(line, size, "[%d] %s(", current_thread()->tid, names[number]);
+    const char *signature = signature_of(number);
+    size_t used = (size_t)format(line, size, "[%d] %s(", current_thread()->tid, name_of(number));
     for (unsigned i = 0; signature[i] != 0; i++) {
         used += (size_t)format(line + used, size - used, i == 0 ? "" : ", ");
         used += append_argument(line + used, size - used, signature[i], args, i);

@@ -105,7 +105,6 @@ int clock_get(int clock_id, uint64_t *ns)
     switch (clock_id) {
     case CLOCK_REALTIME:
     case CLOCK_REALTIME_COARSE:
-    case CLOCK_REALTIME_ALARM:
     case CLOCK_TAI:
         *ns = clock_wall();
         return 0;
@@ -113,7 +112,6 @@ int clock_get(int clock_id, uint64_t *ns)
     case CLOCK_MONOTONIC_RAW:
     case CLOCK_MONOTONIC_COARSE:
     case CLOCK_BOOTTIME:
-    case CLOCK_BOOTTIME_ALARM:
         *ns = hal_clock_monotonic();
         return 0;
     default:

@@ -201,8 +201,6 @@ static int parse_clock(int clock_id, struct posix_timer *timer)
     case CLOCK_MONOTONIC_RAW:
     case CLOCK_REALTIME_COARSE:
     case CLOCK_MONOTONIC_COARSE:
-    case CLOCK_REALTIME_ALARM:
-    case CLOCK_BOOTTIME_ALARM:
         return -EOPNOTSUPP;
     default:
         break;

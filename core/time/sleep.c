@@ -62,6 +62,7 @@ long sys_clock_nanosleep(struct syscall_args *a)
     case CLOCK_BOOTTIME:
         break;
     case CLOCK_PROCESS_CPUTIME_ID:
+    case CLOCK_THREAD_CPUTIME_ID:
     case CLOCK_MONOTONIC_RAW:
     case CLOCK_REALTIME_COARSE:
     case CLOCK_MONOTONIC_COARSE:

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The ACPI tables that a kernel without an AML interpreter can use (ACPI 6.5, chapter 5): MADT for CPUs and interrupt lines, FADT
- * for power, and two constants looked up in the DSDT's byte code. Tables may be missing, truncated or
- * wrong: what does not check out is left at its default. `acpi` is written once, by the boot CPU. */
+/* The ACPI tables that a kernel without an AML interpreter can use (ACPI 6.5, chapter 5): MADT for
+ * CPUs and interrupt lines, FADT for power, and two constants looked up in the DSDT's byte code.
+ * Tables may be missing, truncated or wrong: what does not check out is left at its default. `acpi`
+ * is written once, by the boot CPU. */
 #include "core/lib/log.h"
 #include "core/lib/string.h"
 #include "kvm_internal.h"
@@ -44,7 +45,7 @@ static bool checksum_ok(const uint8_t *bytes, size_t size)
     return sum == 0;
 }
 
-/* --- finding tables ---------------------------------------------------------------------------------------------------- */
+/* --- finding tables --------------------------------------------------------------------------- */
 
 static bool rsdp_ok(const uint8_t *rsdp)
 {
@@ -80,7 +81,8 @@ static const uint8_t *find_rsdp(size_t *size)
     return rsdp != NULL ? rsdp : scan_for_rsdp(0xe0000, 0x20000);
 }
 
-/* The whole table, if its length is sane and (for all but the DSDT, which nothing reads at boot) its sum right. */
+/* The whole table, if its length is sane and (for all but the DSDT, which nothing reads at boot)
+ * its sum right. */
 static const uint8_t *view_table(uint64_t physical, const char *signature, size_t *size)
 {
     const uint8_t *header = physical_view(physical, HEADER_SIZE);
@@ -119,7 +121,7 @@ static const uint8_t *find_table(const uint8_t *root, size_t root_size, size_t e
     return NULL;
 }
 
-/* --- MADT (ACPI 6.5, 5.2.12) ----------------------------------------------------------------------------------------- */
+/* --- MADT (ACPI 6.5, 5.2.12) ------------------------------------------------------------------ */
 
 enum {
     MADT_LOCAL_APIC = 0,
@@ -141,7 +143,8 @@ static void add_cpu(uint32_t apic_id, uint32_t flags, bool x2apic)
         }
     }
     if (acpi.cpu_count == HAL_MAX_CPUS) {
-        log_warn("acpi: more than %u CPUs; CPU with APIC id %u is left alone", HAL_MAX_CPUS, apic_id);
+        log_warn("acpi: more than %u CPUs; CPU with APIC id %u is left alone", HAL_MAX_CPUS,
+                 apic_id);
         return;
     }
     acpi.apic_ids[acpi.cpu_count++] = apic_id;
@@ -184,8 +187,8 @@ static void parse_madt(const uint8_t *madt, size_t size, bool x2apic)
             add_cpu(load32(entry + 4), load32(entry + 8), x2apic);
         } else if (entry[0] == MADT_IOAPIC && length >= 12) {
             if (acpi.ioapic_count < ACPI_MAX_IOAPICS) {
-                acpi.ioapics[acpi.ioapic_count++] =
-                    (struct acpi_ioapic){.address = load32(entry + 4), .gsi_base = load32(entry + 8)};
+                acpi.ioapics[acpi.ioapic_count++] = (struct acpi_ioapic){
+                    .address = load32(entry + 4), .gsi_base = load32(entry + 8)};
             }
         } else if (entry[0] == MADT_INTERRUPT_OVERRIDE && length >= 10) {
             add_override(entry);
@@ -194,7 +197,7 @@ static void parse_madt(const uint8_t *madt, size_t size, bool x2apic)
     }
 }
 
-/* --- FADT (ACPI 6.5, 5.2.9) --------------------------------------------------------------------------------------------- */
+/* --- FADT (ACPI 6.5, 5.2.9) ------------------------------------------------------------------- */
 
 enum {
     FADT_DSDT = 40,
@@ -216,7 +219,7 @@ enum {
     FADT_SLEEP_CONTROL_REG = 244,
 };
 
-#define FADT_MIN_SIZE 116 /* ACPI 1.0 */
+#define FADT_MIN_SIZE 116              /* ACPI 1.0 */
 #define FADT_FLAG_PWR_BUTTON (1u << 4) /* set: the button is a device of the DSDT */
 #define FADT_FLAG_RESET_REG_SUP (1u << 10)
 #define FADT_FLAG_HW_REDUCED (1u << 20)
@@ -266,7 +269,8 @@ static void parse_fadt(const uint8_t *fadt, size_t size)
 
     uint64_t dsdt = size >= FADT_X_DSDT + 8 ? load64(fadt + FADT_X_DSDT) : 0;
     size_t dsdt_size = 0;
-    const uint8_t *table = view_table(dsdt != 0 ? dsdt : load32(fadt + FADT_DSDT), "DSDT", &dsdt_size);
+    const uint8_t *table =
+        view_table(dsdt != 0 ? dsdt : load32(fadt + FADT_DSDT), "DSDT", &dsdt_size);
     if (table != NULL) {
         acpi.dsdt = table + HEADER_SIZE;
         acpi.dsdt_size = dsdt_size - HEADER_SIZE;
@@ -318,13 +322,15 @@ void acpi_init(uint32_t boot_apic_id, bool x2apic)
     }
 }
 
-/* --- byte code (ACPI 6.5, chapter 20) ----------------------------------------------------------------------------------- */
+/* --- byte code (ACPI 6.5, chapter 20) --------------------------------------------------------- */
 
 /* The offset just behind the next `pattern` at or after `from`; 0: none. */
-static size_t find_bytes(const uint8_t *aml, size_t size, size_t from, const void *pattern, size_t length)
+static size_t find_bytes(const uint8_t *aml, size_t size, size_t from, const void *pattern,
+                         size_t length)
 {
     while (from + length <= size) {
-        const uint8_t *hit = memchr(aml + from, *(const uint8_t *)pattern, size - from - length + 1);
+        const uint8_t *hit =
+            memchr(aml + from, *(const uint8_t *)pattern, size - from - length + 1);
         if (hit == NULL) {
             return 0;
         }
@@ -387,7 +393,7 @@ bool acpi_find_s5(const uint8_t *aml, size_t size, uint8_t *type_a, uint8_t *typ
         if (p + 2 > size || aml[p] != 0x12) {
             continue;
         }
-        p += 2 + (aml[p + 1] >> 6); /* PackageOp, PkgLength */
+        p += 2 + (aml[p + 1] >> 6);      /* PackageOp, PkgLength */
         if (p >= size || aml[p++] < 1) { /* NumElements */
             continue;
         }

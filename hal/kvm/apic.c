@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Local APIC (Intel SDM 3A, chapter 11; x2APIC: 11.12) and IOAPIC (82093AA data sheet): messages between CPUs, the
- * one-shot timer, routing of device lines. Each CPU touches its own local APIC, interrupts masked; IOAPIC registers
- * are written by the boot CPU alone. */
+/* Local APIC (Intel SDM 3A, chapter 11; x2APIC: 11.12) and IOAPIC (82093AA data sheet): messages
+ * between CPUs, the one-shot timer, routing of device lines. Each CPU touches its own local APIC,
+ * interrupts masked; IOAPIC registers are written by the boot CPU alone. */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
@@ -47,7 +47,8 @@ enum {
 #define HAVE_X2APIC (1u << 21)       /* CPUID 1 ECX */
 #define HAVE_TSC_DEADLINE (1u << 24) /* CPUID 1 ECX */
 
-/* How long the timer is watched to find its rate. Hypervisors have round rates, which a short look tells apart. */
+/* How long the timer is watched to find its rate. Hypervisors have round rates, which a short look
+ * tells apart. */
 #define TIMER_WINDOW_NS 2000000
 #define TIMER_WINDOW_VIRTUAL_NS 100000
 
@@ -121,7 +122,7 @@ void apic_eoi(void)
     apic_write(APIC_EOI, 0);
 }
 
-/* --- messages ---------------------------------------------------------------------------------------------------------- */
+/* --- messages --------------------------------------------------------------------------------- */
 
 static void send(uint32_t apic_id, uint32_t command)
 {
@@ -160,7 +161,7 @@ void apic_send_startup(uint32_t apic_id, uint8_t page)
     send(apic_id, ICR_STARTUP | ICR_ASSERT | page);
 }
 
-/* --- timer --------------------------------------------------------------------------------------------------------------- */
+/* --- timer ------------------------------------------------------------------------------------ */
 
 void apic_timer_start_raw(void)
 {
@@ -174,7 +175,8 @@ uint32_t apic_timer_read_raw(void)
     return apic_read(APIC_TIMER_CURRENT);
 }
 
-/* The exact rate behind a measured one: KVM and QEMU count at 1 GHz, Hyper-V at 200 MHz, Xen at 100 MHz. */
+/* The exact rate behind a measured one: KVM and QEMU count at 1 GHz, Hyper-V at 200 MHz, Xen at 100
+ * MHz. */
 static uint64_t round_rate(uint64_t hz)
 {
     static const uint32_t rates[] = {1000000000, 200000000, 100000000};
@@ -227,7 +229,7 @@ void hal_timer_set(uint64_t deadline)
     apic_write(APIC_TIMER_INITIAL, (uint32_t)multiply_shift32(delta, ticks_per_ns) + 1);
 }
 
-/* --- IOAPIC ---------------------------------------------------------------------------------------------------------------- */
+/* --- IOAPIC ----------------------------------------------------------------------------------- */
 
 #define IOAPIC_SELECT 0
 #define IOAPIC_WINDOW 4
@@ -262,7 +264,8 @@ static int ioapic_open(unsigned index)
     uint32_t lines = version == UINT32_MAX ? 0 : (version >> 16 & 0xff) + 1;
     lines = lines <= 240 ? lines : 240;
     for (uint32_t line = 0; line < lines; line++) {
-        ioapic_write(registers, IOAPIC_ENTRY(line), ENTRY_MASKED); /* as a boot loader may have left them */
+        ioapic_write(registers, IOAPIC_ENTRY(line),
+                     ENTRY_MASKED); /* as a boot loader may have left them */
     }
     ioapics[index].registers = registers;
     ioapics[index].lines = lines;

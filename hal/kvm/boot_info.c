@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Boot information from PVH (Xen's public/arch-x86/hvm/start_info.h) or multiboot2 (its specification, section 3.6), made into
- * struct boot_info. All of it comes from outside: it is checked, sorted, merged and copied, since the memory it lies
- * in is given to the allocator. Runs once on the boot CPU before there is an allocator; no lock. */
+/* Boot information from PVH (Xen's public/arch-x86/hvm/start_info.h) or multiboot2 (its
+ * specification, section 3.6), made into struct boot_info. All of it comes from outside: it is
+ * checked, sorted, merged and copied, since the memory it lies in is given to the allocator. Runs
+ * once on the boot CPU before there is an allocator; no lock. */
 #include "kvm_internal.h"
 
 #include "core/lib/log.h"
@@ -37,12 +38,6 @@ const struct boot_info *hal_boot_info(void)
     return &boot;
 }
 
-const struct boot_range *boot_info_ram(unsigned *count)
-{
-    *count = ram.count;
-    return ram.range;
-}
-
 const void *boot_info_rsdp(size_t *size)
 {
     *size = rsdp_size;
@@ -73,7 +68,7 @@ static void boot_warn(const char *message)
     boot_line("unigornel: boot: ", message);
 }
 
-/* --- range sets ----------------------------------------------------------------------------------------------------- */
+/* --- range sets ------------------------------------------------------------------------------- */
 
 static void remove_at(struct range_set *set, unsigned index, unsigned count)
 {
@@ -88,7 +83,8 @@ static bool insert_at(struct range_set *set, unsigned index, uint64_t base, uint
         boot_warn("the memory map has too many pieces; some memory is left unused");
         return false;
     }
-    memmove(&set->range[index + 1], &set->range[index], (set->count - index) * sizeof(set->range[0]));
+    memmove(&set->range[index + 1], &set->range[index],
+            (set->count - index) * sizeof(set->range[0]));
     set->range[index] = (struct boot_range){base, size};
     set->count++;
     return true;
@@ -141,7 +137,7 @@ static void range_subtract(struct range_set *set, uint64_t base, uint64_t end)
     }
 }
 
-/* --- the loader's memory map, RAM first, then everything else, which wins where they overlap ------------------------- */
+/* --- the loader's memory map, RAM first, then everything else, which wins where they overlap -- */
 
 static void find_physical_limit(void)
 {
@@ -185,7 +181,8 @@ void boot_info_reserve(uint64_t base, uint64_t size)
     reserved[reserved_count++] = (struct boot_range){base, size};
 }
 
-/* Copies a NUL-terminated string; false when it does not end within `size` bytes or is out of reach. */
+/* Copies a NUL-terminated string; false when it does not end within `size` bytes or is out of
+ * reach. */
 static bool copy_string(char *to, size_t size, uint64_t physical)
 {
     for (size_t done = 0; done < size;) {
@@ -242,7 +239,7 @@ static void begin(const char *loader)
     find_physical_limit();
 }
 
-/* --- PVH ---------------------------------------------------------------------------------------------------------------- */
+/* --- PVH -------------------------------------------------------------------------------------- */
 
 #define PVH_MAGIC 0x336ec578u
 
@@ -288,7 +285,8 @@ void boot_info_from_pvh(uint64_t start_info_physical)
             map_entry(map[i].base, map[i].size, map[i].type == MEMORY_RAM, ram_pass != 0);
         }
     }
-    if (info.command_line != 0 && !copy_string(command_line, sizeof(command_line), info.command_line)) {
+    if (info.command_line != 0 &&
+        !copy_string(command_line, sizeof(command_line), info.command_line)) {
         boot_fail("the command line is out of reach or longer than 4095 bytes");
     }
     const struct pvh_module *modules = NULL;
@@ -315,7 +313,7 @@ void boot_info_from_pvh(uint64_t start_info_physical)
     }
 }
 
-/* --- multiboot2 ---------------------------------------------------------------------------------------------------------- */
+/* --- multiboot2 ------------------------------------------------------------------------------- */
 
 enum {
     TAG_END = 0,
@@ -450,7 +448,7 @@ void boot_info_from_multiboot2(uint64_t info_physical)
     }
 }
 
-/* --- the result ----------------------------------------------------------------------------------------------------------- */
+/* --- the result ------------------------------------------------------------------------------- */
 
 static void align_pages(struct range_set *set)
 {
@@ -467,7 +465,8 @@ static void align_pages(struct range_set *set)
     }
 }
 
-/* SIPI vectors name pages below 1 MiB; the highest page of low memory is the least likely to be in anybody's way. */
+/* SIPI vectors name pages below 1 MiB; the highest page of low memory is the least likely to be in
+ * anybody's way. */
 static void choose_trampoline(void)
 {
     for (unsigned i = 0; i < usable.count && usable.range[i].base < LOW_MEMORY_END; i++) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Time. The clock is the TSC, scaled by what kvmclock, CPUID or a measurement against the PIT or the ACPI PM timer says. A
- * measurement starts with the first instructions of the boot, so that its window costs nothing, and is repeated over longer
- * and longer times, which changes the rate but never the current value. vvar_page holds the parameters, for us and for
- * the program's vDSO: a sequence lock with the boot CPU as the only writer. */
+/* Time. The clock is the TSC, scaled by what kvmclock, CPUID or a measurement against the PIT or
+ * the ACPI PM timer says. A measurement starts with the first instructions of the boot, so that its
+ * window costs nothing, and is repeated over longer and longer times, which changes the rate but
+ * never the current value. vvar_page holds the parameters, for us and for the program's vDSO: a
+ * sequence lock with the boot CPU as the only writer. */
 #include "core/lib/log.h"
 #include "kvm_internal.h"
 
@@ -15,13 +16,14 @@ static uint64_t tsc_per_ns; /* << 30: 8 GHz fit */
 static uint64_t start_tsc;
 #define TSC_PER_NS_SHIFT 30
 
-/* --- reference clocks -------------------------------------------------------------------------------------------------- */
+/* --- reference clocks ------------------------------------------------------------------------- */
 
 /* 8254 data sheet; port 0x61 as on the PC/AT. */
 #define PIT_HZ 1193182
 #define PIT_CHANNEL2 0x42
 #define PIT_COMMAND 0x43
-#define PIT_CHANNEL2_ONE_SHOT 0xb0  /* low byte, high byte, mode 0: OUT rises at the end, the count goes on */
+/* Low byte, high byte, mode 0: OUT rises at the end, the count goes on. */
+#define PIT_CHANNEL2_ONE_SHOT 0xb0
 #define PIT_LATCH_ALL_CHANNEL2 0xc8 /* read back status and count */
 #define PIT_STATUS_MODE 0x3f
 #define PIT_STATUS_OUT 0x80
@@ -77,13 +79,14 @@ static void apic_timer_read(struct sample *sample)
 static const struct reference pit = {"PIT", PIT_HZ, 0xffff, pit_read};
 static const struct reference pm_timer = {"PM timer", PM_TIMER_HZ, PM_TIMER_MASK, pm_timer_read};
 /* The last resort; the rate is that of KVM and QEMU. */
-static const struct reference apic_timer = {"APIC timer", 1000000000 / APIC_TIMER_DIVIDER, UINT32_MAX,
-                                            apic_timer_read};
+static const struct reference apic_timer = {"APIC timer", 1000000000 / APIC_TIMER_DIVIDER,
+                                            UINT32_MAX, apic_timer_read};
 
 static const struct reference *reference;
 static struct sample reference_start;
 
-/* One sample between two TSC readings that are close together: a host may take the CPU away in between. */
+/* One sample between two TSC readings that are close together: a host may take the CPU away in
+ * between. */
 static struct sample take_sample(const struct reference *from)
 {
     struct sample best = {0};
@@ -128,7 +131,8 @@ void clock_begin_calibration(void)
     }
 }
 
-/* Waits until the window is long enough and returns the TSC's rate. Few instructions: each round waits for a device. */
+/* Waits until the window is long enough and returns the TSC's rate. Few instructions: each round
+ * waits for a device. */
 static uint64_t measure(void)
 {
     uint32_t window = (uint32_t)(reference->hz * FIRST_WINDOW_NS / NS_PER_SECOND);
@@ -171,8 +175,8 @@ uint64_t clock_measure_apic_timer(uint64_t window_ns)
         hal_spin_hint();
         last = take_sample(&apic_timer);
     } while (last.tsc - first.tsc < window);
-    return (uint64_t)(last.count - first.count) * (tsc_hz / APIC_TIMER_DIVIDER) / (last.tsc - first.tsc) *
-           APIC_TIMER_DIVIDER * APIC_TIMER_DIVIDER;
+    return (uint64_t)(last.count - first.count) * (tsc_hz / APIC_TIMER_DIVIDER) /
+           (last.tsc - first.tsc) * APIC_TIMER_DIVIDER * APIC_TIMER_DIVIDER;
 }
 
 static uint64_t measured_hz(void)
@@ -193,7 +197,7 @@ static uint64_t measured_hz(void)
     return hz;
 }
 
-/* --- the parameters ------------------------------------------------------------------------------------------------------ */
+/* --- the parameters --------------------------------------------------------------------------- */
 
 static uint64_t scale(const struct vvar *v, uint64_t tsc)
 {
@@ -223,10 +227,11 @@ uint64_t clock_tsc_hz(void)
     return tsc_hz;
 }
 
-/* --- TSCs that differ between CPUs --------------------------------------------------------------------------------------- */
+/* --- TSCs that differ between CPUs ------------------------------------------------------------ */
 
-/* Set once and for good when TSCs turn out to differ. Then the program's clock is the system call, each CPU
- * corrects its TSC (or reads its own kvmclock), and no reading is below one that any CPU has returned. */
+/* Set once and for good when TSCs turn out to differ. Then the program's clock is the system call,
+ * each CPU corrects its TSC (or reads its own kvmclock), and no reading is below one that any CPU
+ * has returned. */
 static bool guarded;
 static uint64_t guard_last;
 static int64_t tsc_offset[HAL_MAX_CPUS];
@@ -274,7 +279,8 @@ static __attribute__((noinline)) uint64_t guarded_monotonic(void)
     }
     uint64_t last = __atomic_load_n(&guard_last, __ATOMIC_RELAXED);
     while (ns > last) {
-        if (__atomic_compare_exchange_n(&guard_last, &last, ns, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        if (__atomic_compare_exchange_n(&guard_last, &last, ns, true, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_RELAXED)) {
             return ns;
         }
     }
@@ -319,9 +325,10 @@ uint64_t clock_deadline_tsc(uint64_t deadline)
 #define WARP_TURNS 16
 #define WARP_PATIENCE_NS 20000
 
-/* Two CPUs read their TSC in turns, the boot CPU first, each after it has seen the other's turn: a value below
- * the one before is a step back that the program could see as well. Between real CPUs a turn takes some 100 ns; a virtual
- * one may be off its host's CPU, and then the boot CPU ends the check early. */
+/* Two CPUs read their TSC in turns, the boot CPU first, each after it has seen the other's turn: a
+ * value below the one before is a step back that the program could see as well. Between real CPUs a
+ * turn takes some 100 ns; a virtual one may be off its host's CPU, and then the boot CPU ends the
+ * check early. */
 static struct {
     uint32_t turn;    /* from WARP_TURNS * the new CPU's id, for that many turns; atomic */
     uint64_t last;    /* belongs to whose turn it is */
@@ -336,7 +343,8 @@ static void warp_turn(uint32_t turn, bool is_new)
     }
     warp.last = now;
     /* Fails when the boot CPU has ended the check meanwhile. */
-    __atomic_compare_exchange_n(&warp.turn, &turn, turn + 1, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+    __atomic_compare_exchange_n(&warp.turn, &turn, turn + 1, false, __ATOMIC_RELEASE,
+                                __ATOMIC_RELAXED);
 }
 
 static void warp_check_new(uint32_t base)
@@ -388,14 +396,15 @@ void clock_check_cpu(unsigned new_cpu, bool is_new)
     }
     tsc_offset[new_cpu] = warp_check_boot(base);
     if (tsc_offset[new_cpu] != 0) {
-        log_warn("clock: the TSC of CPU %u is off by %lld", new_cpu, (long long)-tsc_offset[new_cpu]);
+        log_warn("clock: the TSC of CPU %u is off by %lld", new_cpu,
+                 (long long)-tsc_offset[new_cpu]);
         use_guard();
     }
     warp.last = warp.seen[0] = warp.seen[1] = 0;
     __atomic_store_n(&warp.turn, base + WARP_TURNS, __ATOMIC_RELEASE);
 }
 
-/* --- KVM ------------------------------------------------------------------------------------------------------------------- */
+/* --- KVM -------------------------------------------------------------------------------------- */
 
 /* Linux, Documentation/virt/kvm/x86/{cpuid,msr}.rst */
 #define KVM_FEATURES_CLOCKSOURCE2 (1u << 3)
@@ -405,21 +414,21 @@ void clock_check_cpu(unsigned new_cpu, bool is_new)
 #define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01
 #define KVM_CLOCK_ENABLE 1u
 
-/* The first leaf of the hypervisor whose signature begins so, or 0. */
-static uint32_t hypervisor_leaf(const char signature[4])
+static bool is_virtual(void)
 {
-    if ((cpuid(1, 0).ecx & 1u << 31) == 0) {
-        return 0;
-    }
-    for (uint32_t leaf = 0x40000000; leaf < 0x40001000; leaf += 0x100) {
-        uint32_t want = (uint32_t)signature[0] | (uint32_t)signature[1] << 8 |
-                        (uint32_t)signature[2] << 16 | (uint32_t)signature[3] << 24;
+    return (cpuid(1, 0).ecx & 1u << 31) != 0;
+}
+
+/* The leaf that says "KVMKVMKVM", or 0. */
+static uint32_t kvm_leaf(void)
+{
+    for (uint32_t leaf = 0x40000000; is_virtual() && leaf < 0x40001000; leaf += 0x100) {
         struct cpuid c = cpuid(leaf, 0);
-        if (c.ebx == want && c.ecx == want && c.edx == (want & 0xff)) {
-            return leaf; /* KVMKVMKVM: the same letters three times */
+        if (c.ebx == 0x4b4d564b && c.ecx == 0x564b4d56 && c.edx == 0x4d) {
+            return leaf;
         }
-        if (c.eax < 0x40000000 || c.eax > 0x4000ffff) {
-            return 0;
+        if (c.eax < leaf || c.eax > leaf + 0xffff) {
+            break;
         }
     }
     return 0;
@@ -473,7 +482,7 @@ static void kvmclock_finish(uint32_t features)
     log_info("clock: the host's TSC is not stable: kvmclock on each CPU");
 }
 
-/* --- RTC -------------------------------------------------------------------------------------------------------------------- */
+/* --- RTC -------------------------------------------------------------------------------------- */
 
 /* MC146818A data sheet */
 #define RTC_INDEX 0x70
@@ -511,7 +520,8 @@ static uint64_t days_since_1970(unsigned year, unsigned month, unsigned day)
     bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     unsigned y = year - 1;
     uint64_t leap_days = y / 4 - y / 100 + y / 400 - (1969 / 4 - 1969 / 100 + 1969 / 400);
-    return (year - 1970) * 365ull + leap_days + before[month - 1] + (leap && month > 2 ? 1 : 0) + day - 1;
+    return (year - 1970) * 365ull + leap_days + before[month - 1] + (leap && month > 2 ? 1 : 0) +
+           day - 1;
 }
 
 /* Seconds since 1970, or 0 when there is no working RTC. */
@@ -544,22 +554,27 @@ static uint64_t rtc_seconds(void)
     }
     unsigned century = f[RTC_CENTURY] >= 19 && f[RTC_CENTURY] < 30 ? f[RTC_CENTURY] : 20;
     unsigned year = century * 100 + f[RTC_YEAR];
-    if (f[RTC_SECOND] > 59 || f[RTC_MINUTE] > 59 || hour > 23 || f[RTC_DAY] < 1 || f[RTC_DAY] > 31 ||
-        f[RTC_MONTH] < 1 || f[RTC_MONTH] > 12 || f[RTC_YEAR] > 99 || year < 1970) {
+    if (f[RTC_SECOND] > 59 || f[RTC_MINUTE] > 59 || hour > 23 || f[RTC_DAY] < 1 ||
+        f[RTC_DAY] > 31 || f[RTC_MONTH] < 1 || f[RTC_MONTH] > 12 || f[RTC_YEAR] > 99 ||
+        year < 1970) {
         return 0;
     }
-    return ((days_since_1970(year, f[RTC_MONTH], f[RTC_DAY]) * 24 + hour) * 60 + f[RTC_MINUTE]) * 60 +
+    return ((days_since_1970(year, f[RTC_MONTH], f[RTC_DAY]) * 24 + hour) * 60 + f[RTC_MINUTE]) *
+               60 +
            f[RTC_SECOND];
 }
 
-/* --- set-up ----------------------------------------------------------------------------------------------------------------- */
+/* --- set-up ----------------------------------------------------------------------------------- */
 
-/* The TSC's rate by CPUID, or 0: the hypervisor's timing leaf, else the crystal's rate and its multiplier (Intel SDM 2A,
- * CPUID leaf 0x15). */
-static uint64_t cpuid_hz(uint32_t hypervisor)
+/* The TSC's rate by CPUID, or 0: the timing leaf of VMware, which QEMU has for KVM too, else the
+ * crystal's rate and its multiplier (Intel SDM 2A, CPUID leaf 0x15). */
+static uint64_t cpuid_hz(bool kvm)
 {
-    if (hypervisor != 0 && cpuid(hypervisor, 0).eax >= hypervisor + 0x10) {
-        uint64_t khz = cpuid(hypervisor + 0x10, 0).eax;
+    if (is_virtual()) {
+        struct cpuid c = cpuid(0x40000000, 0);
+        bool vmware =
+            c.ebx == 0x61774d56 && c.ecx == 0x4d566572 && c.edx == 0x65726177; /* VMwareVMware */
+        uint64_t khz = (kvm || vmware) && c.eax >= 0x40000010 ? cpuid(0x40000010, 0).eax : 0;
         if (khz != 0) {
             return khz * 1000;
         }
@@ -573,15 +588,15 @@ static uint64_t cpuid_hz(uint32_t hypervisor)
     return 0;
 }
 
-/* Instants (monotonic ns) at which a measured rate is measured again. Each is near enough for the one before to say how often
- * the reference has wrapped around. */
+/* Instants (monotonic ns) at which a measured rate is measured again. Each is near enough for the
+ * one before to say how often the reference has wrapped around. */
 static const uint64_t refine_times[] = {50000000, NS_PER_SECOND, 16 * NS_PER_SECOND, UINT64_MAX};
 static unsigned refine_step = sizeof(refine_times) / sizeof(refine_times[0]) - 1;
 
 void clock_init(void)
 {
     clock_begin_calibration();
-    uint32_t kvm = hypervisor_leaf("KVMK");
+    uint32_t kvm = kvm_leaf();
     uint32_t features = kvm != 0 ? cpuid(kvm + 1, 0).eax : 0;
     const char *source = "kvmclock";
     bool have_kvmclock = true;
@@ -589,7 +604,7 @@ void clock_init(void)
     if (hz == 0) {
         have_kvmclock = false;
         source = "CPUID";
-        hz = cpuid_hz((cpuid(1, 0).ecx & 1u << 31) != 0 ? 0x40000000 : 0);
+        hz = cpuid_hz(kvm != 0);
     }
     if (hz == 0) {
         hz = measured_hz();
@@ -622,7 +637,8 @@ uint64_t clock_refine_at(void)
 
 void clock_refine(void)
 {
-    if (refine_times[refine_step] == UINT64_MAX || hal_clock_monotonic() < refine_times[refine_step]) {
+    if (refine_times[refine_step] == UINT64_MAX ||
+        hal_clock_monotonic() < refine_times[refine_step]) {
         return;
     }
     refine_step++;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Seed material: RDSEED or RDRAND where the CPU has them and they pass a sanity check, always mixed with timing jitter. Without them
- * the jitter alone has to do, claimed at a quarter of a bit for a sample that differs from the one before. Any CPU; the state is the caller's. */
+/* Seed material: RDSEED or RDRAND where the CPU has them and they pass a sanity check, always mixed
+ * with timing jitter. Without them the jitter alone has to do, claimed at a quarter of a bit for a
+ * sample that differs from the one before. Any CPU; the state is the caller's. */
 #include "core/lib/string.h"
 #include "kvm_internal.h"
 
@@ -50,8 +51,9 @@ static bool hardware_word(bool have_rdseed, bool have_rdrand, uint64_t *last, ui
     return true;
 }
 
-/* Times accesses to a slow device and stirs the results into `*pool`, until `wanted` of them have differed from the one before, as
- * they do not in an emulator that counts instructions. Returns how many did. */
+/* Times accesses to a slow device and stirs the results into `*pool`, until `wanted` of them have
+ * differed from the one before, as they do not in an emulator that counts instructions. Returns how
+ * many did. */
 static unsigned jitter(uint64_t *pool, unsigned wanted, unsigned most)
 {
     uint64_t stirred = *pool, last_time = tsc_read(), last_delta = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Dispatch of interrupts. Device lines get vectors in the order in which they are installed; lines are installed by the boot
- * CPU in thread context and never removed, so the table needs no lock. */
+/* Dispatch of interrupts. Device lines get vectors in the order in which they are installed; lines
+ * are installed by the boot CPU in thread context and never removed, so the table needs no lock. */
 #include <linux/errno.h>
 
 #include "kvm_internal.h"
@@ -20,7 +20,8 @@ void interrupt_init(void)
     port_write8(PIC2_DATA, 0xff);
 }
 
-int interrupt_install(uint32_t gsi, bool level, bool active_low, interrupt_handler *handler, void *context)
+int interrupt_install(uint32_t gsi, bool level, bool active_low, interrupt_handler *handler,
+                      void *context)
 {
     if (line_count == VECTOR_IRQ_COUNT) {
         return -ENOSPC;

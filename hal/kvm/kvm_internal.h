@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of hal/kvm share: interrupt vectors, port and MSR access, and the calls between boot information,
- * ACPI, APIC, SMP start, clock, console and power. Everything runs on the boot CPU with interrupts masked until
- * core_main enables them, unless it says otherwise. */
+/* What the files of hal/kvm share: interrupt vectors, port and MSR access, and the calls between
+ * boot information, ACPI, APIC, SMP start, clock, console and power. Everything runs on the boot
+ * CPU with interrupts masked until core_main enables them, unless it says otherwise. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 #include "hal.h"
 #include "hal/x86_64/x86.h"
 
-/* --- vectors: 0-31 are exceptions ---------------------------------------------------------------------------------- */
+/* --- vectors: 0-31 are exceptions ------------------------------------------------------------- */
 
 #define VECTOR_IRQ_BASE 0x30 /* device lines, in the order in which they are installed */
 #define VECTOR_IRQ_COUNT 32
@@ -23,7 +23,7 @@
 #define VECTOR_ALIVE 0xf4 /* a new CPU wakes the one that waits for it */
 #define VECTOR_SPURIOUS 0xff
 
-/* --- instructions ----------------------------------------------------------------------------------------------------- */
+/* --- instructions ----------------------------------------------------------------------------- */
 
 static inline void port_write8(uint16_t port, uint8_t value)
 {
@@ -75,20 +75,21 @@ static inline uint64_t multiply_shift32(uint64_t a, uint64_t b)
     return (uint64_t)(((unsigned __int128)a * b) >> 32);
 }
 
-/* --- physical.c ----------------------------------------------------------------------------------------------------- */
+/* --- physical.c ------------------------------------------------------------------------------- */
 
 /* Set by kvm_init: hal_map_device works. */
 extern bool physical_can_map;
 
-/* A readable view of physical memory that a loader or firmware table points at: through the direct map where that is mapped,
- * else (once kvm_init runs) mapped as a device. NULL: out of reach. Every pointer found in a table goes through here. */
+/* A readable view of physical memory that a loader or firmware table points at: through the direct
+ * map where that is mapped, else (once kvm_init runs) mapped as a device. NULL: out of reach. Every
+ * pointer found in a table goes through here. */
 const void *physical_view(uint64_t physical, size_t size);
 
-/* --- boot_info.c ------------------------------------------------------------------------------------------------------ */
+/* --- boot_info.c ------------------------------------------------------------------------------ */
 
-/* Called by start.c in this order: one of from_*, reserve for the image, finish. All from_* reads is copied. Input that
- * cannot be used ends the machine with one line on the console. Needs console_early_init, and a page table
- * that hal_query can walk. */
+/* Called by start.c in this order: one of from_*, reserve for the image, finish. All from_* reads
+ * is copied. Input that cannot be used ends the machine with one line on the console. Needs
+ * console_early_init, and a page table that hal_query can walk. */
 void boot_info_from_pvh(uint64_t start_info_physical);
 void boot_info_from_multiboot2(uint64_t info_physical);
 
@@ -96,25 +97,23 @@ void boot_info_from_multiboot2(uint64_t info_physical);
 void boot_info_reserve(uint64_t base, uint64_t size);
 void boot_info_finish(void);
 
-/* All RAM as the loader reported it (merged, sorted, byte-exact), reservations included: what the direct map covers. */
-const struct boot_range *boot_info_ram(unsigned *count);
-
 /* A copy of the RSDP (ACPI 6.5, 5.2.5.3; 20 or 36 bytes) that the loader named, or NULL. */
 const void *boot_info_rsdp(size_t *size);
 
 /* A reserved page of RAM below 640 KiB for smp.c, or 0. */
 uint64_t boot_info_trampoline(void);
 
-/* --- start-up --------------------------------------------------------------------------------------------------------- */
+/* --- start-up --------------------------------------------------------------------------------- */
 
-/* Starts the reference for the TSC calibration, so that its window overlaps with the rest of the boot; port I/O only. The
- * earlier after entry the better; kvm_init does it if nobody has. Monotonic time starts here. */
+/* Starts the reference for the TSC calibration, so that its window overlaps with the rest of the
+ * boot; port I/O only. The earlier after entry the better; kvm_init does it if nobody has.
+ * Monotonic time starts here. */
 void clock_begin_calibration(void);
 
 /* ACPI tables, local APIC, clock and timer of the boot CPU. After page_init; GS base is set. */
 void kvm_init(void);
 
-/* --- acpi.c ------------------------------------------------------------------------------------------------------------ */
+/* --- acpi.c ----------------------------------------------------------------------------------- */
 
 /* ACPI 6.5, 5.2.3.2: generic address structure. address 0: not there. */
 struct acpi_register {
@@ -160,17 +159,18 @@ struct acpi_facts {
 
 extern struct acpi_facts acpi;
 
-/* Fills `acpi`; what is missing or damaged is left at the defaults of a PC with one CPU. `boot_apic_id`: the running CPU;
- * ids above 254 count only with `x2apic`. */
+/* Fills `acpi`; what is missing or damaged is left at the defaults of a PC with one CPU.
+ * `boot_apic_id`: the running CPU; ids above 254 count only with `x2apic`. */
 void acpi_init(uint32_t boot_apic_id, bool x2apic);
 
 /* The SLP_TYPx values of \_S5 (ACPI 6.5, 7.4.2): false when the DSDT has none. */
 bool acpi_find_s5(const uint8_t *aml, size_t size, uint8_t *type_a, uint8_t *type_b);
 
-/* The generic event device (ACPI 6.5, 5.6.9), whose register tells which events there were and is cleared by reading. */
+/* The generic event device (ACPI 6.5, 5.6.9), whose register tells which events there were and is
+ * cleared by reading. */
 struct acpi_event_device {
     uint64_t address;
-    bool wide; /* 32 bits, not 8 */
+    bool wide;             /* 32 bits, not 8 */
     uint32_t power_button; /* its bit */
     struct acpi_line line;
 };
@@ -178,7 +178,7 @@ struct acpi_event_device {
 /* False when the DSDT describes none. */
 bool acpi_find_event_device(const uint8_t *aml, size_t size, struct acpi_event_device *device);
 
-/* --- apic.c ------------------------------------------------------------------------------------------------------------ */
+/* --- apic.c ----------------------------------------------------------------------------------- */
 
 extern bool apic_x2apic;
 
@@ -206,18 +206,19 @@ void apic_send_startup(uint32_t apic_id, uint8_t page);
 /* Routes a global system interrupt to the boot CPU and unmasks it. -ENODEV: no IOAPIC has it. */
 int ioapic_route(uint32_t gsi, uint8_t vector, bool level, bool active_low);
 
-/* --- interrupt.c --------------------------------------------------------------------------------------------------------- */
+/* --- interrupt.c ------------------------------------------------------------------------------ */
 
 typedef void interrupt_handler(void *context);
 
 /* Masks the legacy PIC. */
 void interrupt_init(void);
 /* Calls `handler` on the boot CPU, masked, for each interrupt of the line. -ENOSPC, -ENODEV. */
-int interrupt_install(uint32_t gsi, bool level, bool active_low, interrupt_handler *handler, void *context);
+int interrupt_install(uint32_t gsi, bool level, bool active_low, interrupt_handler *handler,
+                      void *context);
 /* The same by ISA number, with the overrides of the firmware applied. */
 int interrupt_install_isa(unsigned irq, interrupt_handler *handler, void *context);
 
-/* --- clock.c --------------------------------------------------------------------------------------------------------------- */
+/* --- clock.c ---------------------------------------------------------------------------------- */
 
 /* Page-aligned; paging.c maps it read-only at VVAR_ADDRESS. */
 extern struct vvar vvar_page;
@@ -225,17 +226,19 @@ extern struct vvar vvar_page;
 /* Boot CPU; leaves hal_clock_monotonic working. */
 void clock_init(void);
 uint64_t clock_tsc_hz(void);
-/* The rate of the local APIC's timer before its divider, from a look of `window_ns` at it. The TSC's must be known. */
+/* The rate of the local APIC's timer before its divider, from a look of `window_ns` at it. The
+ * TSC's must be known. */
 uint64_t clock_measure_apic_timer(uint64_t window_ns);
 /* Monotonic ns to this CPU's TSC. */
 uint64_t clock_deadline_tsc(uint64_t deadline);
-/* The boot CPU: the next instant at which its timer has to expire for clock_refine, or UINT64_MAX. */
+/* The boot CPU: the next instant at which its timer has to expire for clock_refine, or UINT64_MAX.
+ */
 uint64_t clock_refine_at(void);
 void clock_refine(void);
 /* A new CPU and the boot CPU call this at about the same time: compares their TSCs. */
 void clock_check_cpu(unsigned new_cpu, bool is_new);
 
-/* --- serial.c -------------------------------------------------------------------------------------------------------------- */
+/* --- serial.c --------------------------------------------------------------------------------- */
 
 /* First of all; port I/O only. */
 void console_early_init(void);
@@ -243,14 +246,11 @@ void console_early_init(void);
 void console_break_lock(void);
 void console_flush(void);
 
-/* --- power.c --------------------------------------------------------------------------------------------------------------- */
+/* --- power.c ---------------------------------------------------------------------------------- */
 
 void power_late_init(void);
 
-/* --- smp.c ------------------------------------------------------------------------------------------------------------------ */
-
-/* CPUs that take interrupts. */
-extern unsigned smp_running;
+/* --- smp.c ------------------------------------------------------------------------------------ */
 
 /* This CPU stops for good. */
 _Noreturn void smp_stop_self(void);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Views of physical memory that loaders and firmware point at. Their pointers are not to be trusted, so the page
- * tables are asked before anything is read. Boot CPU only, no lock. */
+/* Views of physical memory that loaders and firmware point at. Their pointers are not to be
+ * trusted, so the page tables are asked before anything is read. Boot CPU only, no lock. */
 #include "kvm_internal.h"
 
 #define PHYSICAL_LIMIT (KERNEL_MAP_BASE - DIRECT_MAP_BASE)
@@ -9,7 +9,8 @@ bool physical_can_map;
 
 const void *physical_view(uint64_t physical, size_t size)
 {
-    if (physical == 0 || size == 0 || physical >= PHYSICAL_LIMIT || size > PHYSICAL_LIMIT - physical) {
+    if (physical == 0 || size == 0 || physical >= PHYSICAL_LIMIT ||
+        size > PHYSICAL_LIMIT - physical) {
         return NULL;
     }
     uintptr_t start = (uintptr_t)direct_map(physical);

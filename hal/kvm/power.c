@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The power button, and the end of the machine: isa-debug-exit for `unigornel run`, then ACPI's S5, then a reset. ACPI 6.5, chapters
- * 4 (fixed hardware) and 5.6.9 (event device). Boot CPU for set-up; hal_shutdown on any CPU, once the others stand still. */
+/* The power button, and the end of the machine: isa-debug-exit for `unigornel run`, then ACPI's S5,
+ * then a reset. ACPI 6.5, chapters 4 (fixed hardware) and 5.6.9 (event device). Boot CPU for
+ * set-up; hal_shutdown on any CPU, once the others stand still. */
 #include "core/lib/log.h"
 #include "goruntime/hostlink.h"
 #include "kvm_internal.h"
@@ -22,7 +23,7 @@
 /* How long the machine may take to go off. */
 #define OFF_PATIENCE 1000000
 
-/* --- power button ------------------------------------------------------------------------------------------------------- */
+/* --- power button ----------------------------------------------------------------------------- */
 
 static struct acpi_event_device event_device;
 static volatile void *event_register;
@@ -63,7 +64,8 @@ static void enter_acpi_mode(void)
 static void enable_fixed_button(void)
 {
     unsigned irq = acpi.sci_irq;
-    /* An SCI is level-triggered and active low unless the firmware says otherwise (ACPI 6.5, 5.2.9). */
+    /* An SCI is level-triggered and active low unless the firmware says otherwise (ACPI 6.5,
+     * 5.2.9). */
     bool overridden = irq < ISA_IRQ_COUNT && acpi.isa_overridden[irq];
     struct acpi_line line = {.gsi = irq, .level = true, .active_low = true};
     if (overridden) {
@@ -96,7 +98,7 @@ void power_late_init(void)
     }
 }
 
-/* --- the end -------------------------------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void write_register(const struct acpi_register *r, uint8_t value)
 {
@@ -163,7 +165,8 @@ _Noreturn void hal_shutdown(enum hal_shutdown_reason reason, int status)
     hal_irq_disable();
     hal_cpu_stop_others();
     console_flush();
-    uint8_t code = status >= 0 && status < DEBUG_EXIT_CLIPPED ? (uint8_t)status : DEBUG_EXIT_CLIPPED;
+    uint8_t code =
+        status >= 0 && status < DEBUG_EXIT_CLIPPED ? (uint8_t)status : DEBUG_EXIT_CLIPPED;
     if (reason == HAL_SHUTDOWN_PANIC) {
         code = DEBUG_EXIT_PANIC;
     } else if (reason == HAL_SHUTDOWN_REBOOT) {

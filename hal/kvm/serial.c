@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The console: a 16550 at COM1 for standard output and input, and the debug console at port 0xE9, where there is one, for
- * the error stream and the records to `unigornel run` (goruntime/hostlink.h). console.lock guards output on both, input_lock
- * keeps received bytes in order. */
+/* The console: a 16550 at COM1 for standard output and input, and the debug console at port 0xE9,
+ * where there is one, for the error stream and the records to `unigornel run`
+ * (goruntime/hostlink.h). console.lock guards output on both, input_lock keeps received bytes in
+ * order. */
 #include "core/lib/spinlock.h"
 #include "core/lib/string.h"
 #include "goruntime/hostlink.h"

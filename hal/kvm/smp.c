@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Start, kick and stop of CPUs. Starting is serial and the boot CPU's work: `start` is its own, and the new CPU's while
- * that comes up (boot/trampoline.asm, then smp_entry). */
+/* Start, kick and stop of CPUs. Starting is serial and the boot CPU's work: `start` is its own, and
+ * the new CPU's while that comes up (boot/trampoline.asm, then smp_entry). */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
 #include "core/lib/string.h"
 #include "kvm_internal.h"
 
-/* Between start-up messages; doubled each time, since an emulator with few host CPUs takes its time. */
+/* Between start-up messages; doubled each time, since an emulator with few host CPUs takes its
+ * time. */
 #define FIRST_PATIENCE_NS 500000ull
 #define START_TRIES 11 /* a second in all */
 #define STOP_PATIENCE_NS 20000000ull
@@ -26,18 +27,18 @@ struct trampoline_arguments {
 extern const uint8_t trampoline_start[], trampoline_end[], trampoline_long_mode[];
 extern const uint8_t trampoline_arguments[];
 
-enum start_state { START_IDLE, START_ALIVE, START_RUNNING };
+/* IDLE to ALIVE and GO to RUNNING are the new CPU's steps, ALIVE to GO is the boot CPU's. */
+enum start_state { START_IDLE, START_ALIVE, START_GO, START_RUNNING };
 
 static struct {
     uint32_t state; /* enum start_state; atomic */
-    unsigned id;
     struct hal_cpu *cpu;
     struct cpu_tables *tables;
 } start;
 
-unsigned smp_running = 1;
-static uint32_t stopper; /* id + 1 of the CPU that stops the others; atomic */
-static uint32_t stopped; /* CPUs that have stopped; atomic */
+static unsigned running = 1; /* CPUs that take interrupts; written by the boot CPU */
+static uint32_t stopper;     /* id + 1 of the CPU that stops the others; atomic */
+static uint32_t stopped;     /* CPUs that have stopped; atomic */
 
 unsigned hal_cpu_count(void)
 {
@@ -54,15 +55,25 @@ void hal_idle(void)
     __asm__ volatile("sti; hlt" ::: "memory"); /* STI takes effect after HLT has begun */
 }
 
+static void wait_for(enum start_state state)
+{
+    while (__atomic_load_n(&start.state, __ATOMIC_ACQUIRE) != state) {
+        hal_spin_hint();
+    }
+}
+
 /* On the new CPU, on its idle thread's stack. */
 static _Noreturn void smp_entry(void)
 {
     struct hal_cpu *cpu = start.cpu;
     cpu_setup(cpu, start.tables);
     apic_init_cpu();
+    tlb_cpu_online(cpu->id);
     __atomic_store_n(&start.state, START_ALIVE, __ATOMIC_RELEASE);
     apic_send_ipi(0, VECTOR_ALIVE);
     clock_check_cpu(cpu->id, true);
+    wait_for(START_GO);
+    write_cr3(read_cr3()); /* drops the trampoline */
     __atomic_store_n(&start.state, START_RUNNING, __ATOMIC_RELEASE);
     core_cpu_entry();
 }
@@ -105,8 +116,8 @@ static void fill_trampoline(uint64_t page, const struct hal_thread *idle)
     memcpy(at + offset, &arguments, sizeof(arguments));
 }
 
-/* Intel SDM 3A 9.4.4.1. The pauses it has between the messages are for CPUs of the 1990s; a CPU that has begun ignores
- * further start-up messages. */
+/* Intel SDM 3A 9.4.4.1. The pauses it has between the messages are for CPUs of the 1990s; a CPU
+ * that has begun ignores further start-up messages. */
 static bool wake(uint32_t apic_id, uint64_t page)
 {
     apic_send_init(apic_id);
@@ -136,7 +147,6 @@ int hal_cpu_start(unsigned id, struct hal_cpu *cpu, struct hal_thread *idle)
     if (cpu_tables_alloc(&start.tables) != 0) {
         return -ENOMEM;
     }
-    start.id = id;
     start.cpu = cpu;
     start.state = START_IDLE;
     fill_trampoline(page, idle);
@@ -144,20 +154,20 @@ int hal_cpu_start(unsigned id, struct hal_cpu *cpu, struct hal_thread *idle)
     if (error != 0) {
         return error;
     }
-    tlb_cpu_online(id);
     bool alive = wake(cpu->apic_id, page);
-    if (alive) {
-        smp_running++;
-        clock_check_cpu(id, false);
-        while (__atomic_load_n(&start.state, __ATOMIC_ACQUIRE) != START_RUNNING) {
-            hal_spin_hint();
-        }
-    } else {
+    if (!alive) {
         apic_send_init(cpu->apic_id); /* should it wake up yet, the trampoline is gone */
-        log_warn("smp: CPU %u (APIC id %u) did not start", id, cpu->apic_id);
     }
     paging_unmap_trampoline(page);
-    return alive ? 0 : -ETIMEDOUT;
+    if (!alive) {
+        log_warn("smp: CPU %u (APIC id %u) did not start", id, cpu->apic_id);
+        return -ETIMEDOUT;
+    }
+    running++;
+    clock_check_cpu(id, false);
+    __atomic_store_n(&start.state, START_GO, __ATOMIC_RELEASE);
+    wait_for(START_RUNNING);
+    return 0;
 }
 
 _Noreturn void smp_stop_self(void)
@@ -170,7 +180,7 @@ _Noreturn void smp_stop_self(void)
 
 void hal_cpu_stop_others(void)
 {
-    if (smp_running > 1) {
+    if (running > 1) {
         bool irq = hal_irq_save();
         uint32_t self = hal_this_cpu()->id + 1, expected = 0;
         if (!__atomic_compare_exchange_n(&stopper, &expected, self, false, __ATOMIC_ACQ_REL,
@@ -183,7 +193,7 @@ void hal_cpu_stop_others(void)
         }
         apic_send_ipi_all_but_self(VECTOR_STOP);
         uint64_t deadline = hal_clock_monotonic() + STOP_PATIENCE_NS;
-        while (__atomic_load_n(&stopped, __ATOMIC_ACQUIRE) < smp_running - 1 &&
+        while (__atomic_load_n(&stopped, __ATOMIC_ACQUIRE) < running - 1 &&
                hal_clock_monotonic() < deadline) {
             hal_spin_hint();
         }

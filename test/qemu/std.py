@@ -6,6 +6,7 @@ host and not inside."""
 
 import argparse
 import concurrent.futures
+import itertools
 import shutil
 import sys
 import time
@@ -63,7 +64,7 @@ def main():
                 )
                 if c.trouble:
                     print(f"    {c.trouble}" if options.v else f"    {c.trouble.splitlines()[0]}")
-                for test, said in c.failed.items():
+                for test, said in itertools.islice(c.failed.items(), None if options.v else 10):
                     print(f"    failed: {test}: {said if options.v else said.splitlines()[0]}")
                 for test, reason in c.unsupported.items():
                     if "/" not in test:

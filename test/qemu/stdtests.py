@@ -4,16 +4,19 @@ inside, and the results of its tests are compared one by one."""
 
 import dataclasses
 import json
+import pathlib
 import re
 
 import guest
 
-# Tests that cannot pass here for a reason that is not a fault, by package (a pattern) and test (a
-# pattern): they are reported as unsupported, by name.
-EXEC = "executes itself or another program"
-FILES = "reads files of the Go tree: there is no file system yet"
-NETWORK = "needs a network"
-UNSUPPORTED = ()
+REASONS = {
+    "exec": "runs itself or another program",
+    "network": "needs a network",
+    "files": "reads files outside of its folder",
+}
+
+# What Go's tests say when they skip themselves for want of a program to run.
+NO_PROGRAMS = re.compile(r"skipping test.*('go build'|'go run'|no cgo|not found)")
 
 # What the project is held to; `...` is expanded by `go list`.
 LONG_LIST = (
@@ -99,11 +102,28 @@ def outcomes(text):
     return seen
 
 
-def reason_unsupported(package, test):
-    for package_pattern, test_pattern, reason in UNSUPPORTED:
-        if re.fullmatch(package_pattern, package) and re.fullmatch(test_pattern, test):
-            return reason
-    return None
+def read_unsupported():
+    """{(package, test): why} from unsupported.txt."""
+    lines = (pathlib.Path(__file__).parent / "unsupported.txt").read_text().splitlines()
+    fields = [line.split() for line in lines if not line.startswith("#")]
+    return {(package, test): REASONS[why] for package, test, why in fields}
+
+
+UNSUPPORTED = read_unsupported()
+
+
+def reason_unsupported(comparison, test, mine, text):
+    """Why a test cannot pass here, or None. A test that skips itself for want of a program says so
+    in `text`; what such a test would have begun is missing then."""
+    reason = UNSUPPORTED.get((comparison.package, test.split("/")[0]))
+    if reason is None and mine == "SKIP":
+        for said in re.findall(rf"^=== \w+ +{re.escape(test)}\n(.*)$", text, re.M):
+            if NO_PROGRAMS.search(said):
+                reason = said.strip()
+    if reason is None and mine == "MISSING":
+        above = (test[:at] for at, letter in enumerate(test) if letter == "/")
+        reason = next((r for a in above if (r := comparison.unsupported.get(a))), None)
+    return reason
 
 
 def said_by(test, text):
@@ -141,7 +161,7 @@ def compare(package, folder, cpus, timeout=guest.TIMEOUT, memory="1G"):
     that passes here and not there is no fault either."""
     comparison = Comparison(package, cpus)
     expected = host_outcomes(package, folder, timeout)
-    unsupported = [t for t in expected if "/" not in t and reason_unsupported(package, t)]
+    unsupported = [t for t in expected if (package, t) in UNSUPPORTED]
     words = ["-test.short", "-test.v"]
     if unsupported:
         words += ["-test.skip", "^(" + "|".join(map(re.escape, unsupported)) + ")$"]
@@ -153,7 +173,7 @@ def compare(package, folder, cpus, timeout=guest.TIMEOUT, memory="1G"):
     got = outcomes(done.stdout)
     for test, outcome in expected.items():
         mine = got.get(test, "MISSING")
-        reason = reason_unsupported(package, test.split("/")[0])
+        reason = reason_unsupported(comparison, test, mine, done.stdout)
         if reason:
             comparison.unsupported[test] = reason
         elif outcome == "SKIP":

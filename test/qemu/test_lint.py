@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """How the sources look: scripts/lint as one test."""
+
 import shutil
 
 import pytest

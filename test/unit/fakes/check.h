@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* CHECK(condition) or CHECK(condition, format, ...): ends the test, saying what was wrong. A generator for random tests that repeat. */
+/* CHECK(condition) or CHECK(condition, format, ...): ends the test, saying what was wrong. A
+ * generator for random tests that repeat. */
 #pragma once
 
 #include <stdint.h>
@@ -9,8 +10,8 @@
 #define CHECK(condition, ...)                                                                      \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s:", __FILE__, __LINE__, #condition);                        \
-            fprintf(stderr, " " __VA_ARGS__);                                                         \
+            fprintf(stderr, "%s:%d: %s:", __FILE__, __LINE__, #condition);                         \
+            fprintf(stderr, " " __VA_ARGS__);                                                      \
             fputc('\n', stderr);                                                                   \
             exit(1);                                                                               \
         }                                                                                          \

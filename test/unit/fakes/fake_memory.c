@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Physical memory on the host: a large reservation, of which only what is touched costs anything. */
+/* Physical memory on the host: a large reservation, of which only what is touched costs anything.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* See fake_paging.h. Behaves as hal.h says, also in that a table outlives its pages unless a whole block is unmapped. */
+/* See fake_paging.h. Behaves as hal.h says, also in that a table outlives its pages unless a whole
+ * block is unmapped. */
 #include "fakes/fake_paging.h"
 
 #include <errno.h>
@@ -24,7 +25,8 @@ static struct block blocks[SLOTS];
 static struct block *find_block(uintptr_t address, bool make)
 {
     uintptr_t number = address >> HUGE_PAGE_SHIFT;
-    for (unsigned i = (unsigned)(number * 2654435761u) % SLOTS, tries = 0; tries < SLOTS; i = (i + 1) % SLOTS, tries++) {
+    for (unsigned i = (unsigned)(number * 2654435761u) % SLOTS, tries = 0; tries < SLOTS;
+         i = (i + 1) % SLOTS, tries++) {
         if (blocks[i].used && blocks[i].number == number) {
             return &blocks[i];
         }
@@ -48,8 +50,10 @@ static uint64_t *entry_of(struct block *block, uintptr_t address)
 
 int hal_map_page(uintptr_t address, uint64_t physical, unsigned order, unsigned prot)
 {
-    CHECK(address % (PAGE_SIZE << order) == 0 && physical % (PAGE_SIZE << order) == 0, "%#lx -> %#lx", address, physical);
-    CHECK((prot & (PROT_W | PROT_X)) != (PROT_W | PROT_X), "writable and executable at %#lx", address);
+    CHECK(address % (PAGE_SIZE << order) == 0 && physical % (PAGE_SIZE << order) == 0,
+          "%#lx -> %#lx", address, physical);
+    CHECK((prot & (PROT_W | PROT_X)) != (PROT_W | PROT_X), "writable and executable at %#lx",
+          address);
     struct block *block = find_block(address, true);
     uint64_t entry = physical | VALID | prot;
     if (block->huge != 0 || (order != 0 && block->table != NULL)) {
@@ -89,7 +93,8 @@ static uintptr_t block_end(uintptr_t address)
 
 int hal_unmap(uintptr_t address, size_t size, hal_release_fn *release, void *context)
 {
-    CHECK(address % PAGE_SIZE == 0 && size % PAGE_SIZE == 0 && address + size <= USER_END, "%#lx+%#zx", address, size);
+    CHECK(address % PAGE_SIZE == 0 && size % PAGE_SIZE == 0 && address + size <= USER_END,
+          "%#lx+%#zx", address, size);
     split_at(address);
     split_at(address + size);
     for (uintptr_t at = address, end = address + size, next; at < end; at = next) {
@@ -122,7 +127,8 @@ int hal_unmap(uintptr_t address, size_t size, hal_release_fn *release, void *con
 
 int hal_protect(uintptr_t address, size_t size, unsigned prot)
 {
-    CHECK((prot & (PROT_W | PROT_X)) != (PROT_W | PROT_X), "writable and executable at %#lx", address);
+    CHECK((prot & (PROT_W | PROT_X)) != (PROT_W | PROT_X), "writable and executable at %#lx",
+          address);
     split_at(address);
     split_at(address + size);
     for (uintptr_t at = address, end = address + size; at < end;) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Page tables on the host: the paging part of hal.h over a table of 2 MiB blocks. Not for several host threads. */
+/* Page tables on the host: the paging part of hal.h over a table of 2 MiB blocks. Not for several
+ * host threads. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The HAL on the host: its declarations are the real ones, its direct map is memory that the test reserves (fake_memory.c). */
+/* The HAL on the host: its declarations are the real ones, its direct map is memory that the test
+ * reserves (fake_memory.c). */
 #pragma once
 
 #include "fakes/hal_cpu.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The calling CPU on the host: each host thread says which one it plays (CPU 0 unless it says otherwise). */
+/* The calling CPU on the host: each host thread says which one it plays (CPU 0 unless it says
+ * otherwise). */
 #pragma once
 
 #define hal_this_cpu hal_this_cpu_of_hardware

@@ -328,6 +328,22 @@ void kfree(void *pointer)
     free(pointer);
 }
 
+/* Pages in use, so that the leak checker finds those whose address the kernel keeps in another form. */
+static void *registry[1 << 16];
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void registry_replace(void *old, void *new)
+{
+    size_t at = (uintptr_t)(old != NULL ? old : new) / PAGE_SIZE;
+    pthread_mutex_lock(&registry_lock);
+    while (registry[at % (1 << 16)] != old) {
+        at++;
+    }
+    registry[at % (1 << 16)] = new;
+    machine_pages += old == NULL ? 1 : -1u;
+    pthread_mutex_unlock(&registry_lock);
+}
+
 uint64_t page_alloc(unsigned order, unsigned flags)
 {
     if (!may_allocate()) {
@@ -335,14 +351,14 @@ uint64_t page_alloc(unsigned order, unsigned flags)
     }
     void *page = aligned_alloc(PAGE_SIZE, PAGE_SIZE << order);
     memset(page, (flags & PAGE_ZERO) != 0 ? 0 : 0xa5, PAGE_SIZE << order);
-    __atomic_add_fetch(&machine_pages, 1, __ATOMIC_RELAXED);
+    registry_replace(NULL, page);
     return direct_map_physical(page);
 }
 
 void page_free(uint64_t physical, unsigned order)
 {
     (void)order;
-    __atomic_sub_fetch(&machine_pages, 1, __ATOMIC_RELAXED);
+    registry_replace(direct_map(physical), NULL);
     free(direct_map(physical));
 }
 

@@ -141,7 +141,7 @@ static void test_pipe(void)
 }
 
 static int ping[2], pong[2];
-enum { ROUNDS = 20000 };
+enum { ROUNDS = 3000 };
 
 static void *echo_thread(void *unused)
 {

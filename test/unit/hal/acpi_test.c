@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ACPI tables: CPUs, IOAPICs, overrides and power registers found; tables that are missing, truncated or changed do no
- * harm; the two look-ups in byte code. */
+/* ACPI tables: CPUs, IOAPICs, overrides and power registers found; tables that are missing,
+ * truncated or changed do no harm; the two look-ups in byte code. */
 #include "hal/kvm/acpi.c"
 
 #include <stdlib.h>
@@ -52,11 +52,12 @@ static void put_table(uint64_t physical, const char *signature, uint8_t *table, 
 
 /* Name (_S5, Package (4) {5, Zero, ...}) and an event device as QEMU's microvm has it. */
 static const uint8_t aml[] = {
-    0x10, 0x20, '_', 'S', 'B', '_', 0x08, 'X', '_', 'S', '5', '_', 0x08, '_', 'S', '5', '_', 0x12, 0x06, 0x04,
-    0x0a, 0x05, 0x00, 0x00, 0x00, 0x08, '_', 'H', 'I', 'D', 0x0d, 'A', 'C', 'P', 'I', '0', '0', '1', '3', 0,
-    0x08, '_', 'C', 'R', 'S', 0x11, 0x0e, 0x0a, 0x0b, 0x89, 0x06, 0x00, 0x03, 0x01, 0x09, 0x00, 0x00, 0x00,
-    0x79, 0x00, 0x5b, 0x80, 'E', 'R', 'E', 'G', 0x00, 0x0c, 0x00, 0x00, 0xa0, 0xfe, 0x0a, 0x04, 0xa0, 0x10,
-    0x93, 0x7b, 0x60, 0x0a, 0x02, 0x00, 0x0a, 0x02, 0x86, 'P', 'W', 'R', 'B', 0x0a, 0x80};
+    0x10, 0x20, '_',  'S',  'B',  '_',  0x08, 'X',  '_',  'S',  '5',  '_',  0x08, '_',  'S',  '5',
+    '_',  0x12, 0x06, 0x04, 0x0a, 0x05, 0x00, 0x00, 0x00, 0x08, '_',  'H',  'I',  'D',  0x0d, 'A',
+    'C',  'P',  'I',  '0',  '0',  '1',  '3',  0,    0x08, '_',  'C',  'R',  'S',  0x11, 0x0e, 0x0a,
+    0x0b, 0x89, 0x06, 0x00, 0x03, 0x01, 0x09, 0x00, 0x00, 0x00, 0x79, 0x00, 0x5b, 0x80, 'E',  'R',
+    'E',  'G',  0x00, 0x0c, 0x00, 0x00, 0xa0, 0xfe, 0x0a, 0x04, 0xa0, 0x10, 0x93, 0x7b, 0x60, 0x0a,
+    0x02, 0x00, 0x0a, 0x02, 0x86, 'P',  'W',  'R',  'B',  0x0a, 0x80};
 
 static uint8_t madt[512];
 static size_t madt_size;
@@ -74,14 +75,14 @@ static void put_madt(unsigned cpus)
     for (unsigned i = 0; i < cpus; i++) {
         madt_entry((uint8_t[]){0, 8, (uint8_t)i, (uint8_t)(i * 2), 1, 0, 0, 0});
     }
-    madt_entry((uint8_t[]){0, 8, 9, 255, 1, 0, 0, 0});                                  /* empty slot */
-    madt_entry((uint8_t[]){0, 8, 9, 99, 2, 0, 0, 0});                                   /* not there yet */
-    madt_entry((uint8_t[]){9, 16, 0, 0, 44, 1, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0});          /* x2APIC 300 */
-    madt_entry((uint8_t[]){1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0});                 /* IOAPIC */
-    madt_entry((uint8_t[]){1, 12, 1, 0, 0, 0, 0xc1, 0xfe, 24, 0, 0, 0});                /* IOAPIC */
-    madt_entry((uint8_t[]){2, 10, 0, 0, 2, 0, 0, 0, 0, 0});                             /* 0 -> 2 */
-    madt_entry((uint8_t[]){2, 10, 0, 9, 9, 0, 0, 0, 0x0f, 0});                          /* level, low */
-    madt_entry((uint8_t[]){2, 10, 0, 200, 9, 0, 0, 0, 0x0f, 0});                        /* no such line */
+    madt_entry((uint8_t[]){0, 8, 9, 255, 1, 0, 0, 0});                         /* empty slot */
+    madt_entry((uint8_t[]){0, 8, 9, 99, 2, 0, 0, 0});                          /* not there yet */
+    madt_entry((uint8_t[]){9, 16, 0, 0, 44, 1, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0}); /* x2APIC 300 */
+    madt_entry((uint8_t[]){1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0});        /* IOAPIC */
+    madt_entry((uint8_t[]){1, 12, 1, 0, 0, 0, 0xc1, 0xfe, 24, 0, 0, 0});       /* IOAPIC */
+    madt_entry((uint8_t[]){2, 10, 0, 0, 2, 0, 0, 0, 0, 0});                    /* 0 -> 2 */
+    madt_entry((uint8_t[]){2, 10, 0, 9, 9, 0, 0, 0, 0x0f, 0});                 /* level, low */
+    madt_entry((uint8_t[]){2, 10, 0, 200, 9, 0, 0, 0, 0x0f, 0});               /* no such line */
     put_table(MADT, "APIC", madt, madt_size);
 }
 
@@ -146,11 +147,14 @@ static void test_tables(void)
     put_tables(268);
     acpi_init(4, false);
     check_sane();
-    CHECK(acpi.cpu_count == 4 && acpi.apic_ids[0] == 4 && acpi.apic_ids[1] == 0 && acpi.apic_ids[2] == 2);
+    CHECK(acpi.cpu_count == 4 && acpi.apic_ids[0] == 4 && acpi.apic_ids[1] == 0 &&
+          acpi.apic_ids[2] == 2);
     CHECK(acpi.ioapic_count == 2 && acpi.ioapics[1].gsi_base == 24);
-    CHECK(acpi.isa[0].gsi == 2 && !acpi.isa[0].level && acpi.isa_overridden[0] && !acpi.isa_overridden[4]);
+    CHECK(acpi.isa[0].gsi == 2 && !acpi.isa[0].level && acpi.isa_overridden[0] &&
+          !acpi.isa_overridden[4]);
     CHECK(acpi.isa[9].level && acpi.isa[9].active_low && acpi.isa[4].gsi == 4);
-    CHECK(acpi.have_fadt && acpi.pm1a_control == 0x604 && acpi.pm_timer == 0x608 && acpi.fixed_power_button);
+    CHECK(acpi.have_fadt && acpi.pm1a_control == 0x604 && acpi.pm_timer == 0x608 &&
+          acpi.fixed_power_button);
     CHECK(acpi.reset.space == 1 && acpi.reset.address == 0xcf9 && acpi.reset_value == 0xf);
     CHECK(acpi.dsdt_size == sizeof(aml));
     acpi_init(4, true);
@@ -184,7 +188,8 @@ static void test_scan(void)
     CHECK(acpi.cpu_count == 4);
     physical_reset();
     acpi_init(7, false);
-    CHECK(acpi.cpu_count == 1 && acpi.apic_ids[0] == 7 && acpi.ioapics[0].address == DEFAULT_IOAPIC);
+    CHECK(acpi.cpu_count == 1 && acpi.apic_ids[0] == 7 &&
+          acpi.ioapics[0].address == DEFAULT_IOAPIC);
     CHECK(!acpi.have_fadt && console_has("no tables"));
 }
 
@@ -211,7 +216,8 @@ static void test_byte_code(void)
     CHECK(acpi_find_s5(aml, sizeof(aml), &a, &b) && a == 5 && b == 0);
     struct acpi_event_device device;
     CHECK(acpi_find_event_device(aml, sizeof(aml), &device));
-    CHECK(device.address == 0xfea00000 && device.line.gsi == 9 && !device.line.level && device.wide);
+    CHECK(device.address == 0xfea00000 && device.line.gsi == 9 && !device.line.level &&
+          device.wide);
     CHECK(device.power_button == 2);
     /* Cut off anywhere, in memory of just that size. */
     for (size_t size = 0; size < sizeof(aml); size++) {

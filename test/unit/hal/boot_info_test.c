@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Boot information: memory maps with holes, overlaps, regions above 4 GiB and garbage; strings and modules; damaged
- * structures of both loaders, also with random bytes changed. */
+/* Boot information: memory maps with holes, overlaps, regions above 4 GiB and garbage; strings and
+ * modules; damaged structures of both loaders, also with random bytes changed. */
 #include "hal/kvm/boot_info.c"
 
 #include <stdio.h>
@@ -83,8 +83,10 @@ static void check_invariants(void)
 
 static void test_plain(void)
 {
-    static const struct pvh_memory map[] = {
-        {0, 0x9fc00, 1, 0}, {0x9fc00, 0x400, 2, 0}, {0xf0000, 0x10000, 2, 0}, {MIB, 63 * MIB, 1, 0}};
+    static const struct pvh_memory map[] = {{0, 0x9fc00, 1, 0},
+                                            {0x9fc00, 0x400, 2, 0},
+                                            {0xf0000, 0x10000, 2, 0},
+                                            {MIB, 63 * MIB, 1, 0}};
     put_pvh(map, 4, "ip=dhcp -- a b");
     CHECK(read_pvh());
     CHECK(strcmp(boot.command_line, "ip=dhcp -- a b") == 0 && strcmp(boot.loader, "pvh") == 0);
@@ -96,13 +98,20 @@ static void test_plain(void)
 
 static void test_overlaps_and_holes(void)
 {
-    /* Unsorted, overlapping, touching, odd sizes, empty, above 4 GiB, wrapped; reserved memory wins. */
-    static const struct pvh_memory map[] = {
-        {4 * GIB, 2 * GIB, 1, 0},       {2 * MIB, 2 * MIB + 100, 1, 0}, {MIB, MIB + 0x800, 1, 0},
-        {3 * MIB, 4 * MIB, 1, 0},       {5 * MIB + 1, 10, 2, 0},        {16 * MIB, 0, 1, 0},
-        {20 * MIB + 1, 0xffe, 1, 0},    {UINT64_MAX - 5, 100, 1, 0},    {5 * GIB, MIB, 3, 0},
-        {1ull << 60, 1ull << 40, 1, 0}, {6 * GIB - MIB, UINT64_MAX, 2, 0},
-        {7 * GIB, UINT64_MAX - GIB, 1, 0}};
+    /* Unsorted, overlapping, touching, odd sizes, empty, above 4 GiB, wrapped; reserved memory
+     * wins. */
+    static const struct pvh_memory map[] = {{4 * GIB, 2 * GIB, 1, 0},
+                                            {2 * MIB, 2 * MIB + 100, 1, 0},
+                                            {MIB, MIB + 0x800, 1, 0},
+                                            {3 * MIB, 4 * MIB, 1, 0},
+                                            {5 * MIB + 1, 10, 2, 0},
+                                            {16 * MIB, 0, 1, 0},
+                                            {20 * MIB + 1, 0xffe, 1, 0},
+                                            {UINT64_MAX - 5, 100, 1, 0},
+                                            {5 * GIB, MIB, 3, 0},
+                                            {1ull << 60, 1ull << 40, 1, 0},
+                                            {6 * GIB - MIB, UINT64_MAX, 2, 0},
+                                            {7 * GIB, UINT64_MAX - GIB, 1, 0}};
     put_pvh(map, sizeof(map) / sizeof(map[0]), NULL);
     CHECK(read_pvh());
     check_ranges((struct boot_range[]){{MIB, 4 * MIB},
@@ -185,7 +194,8 @@ static void test_pvh_errors(void)
 static void test_pvh_modules(void)
 {
     static const struct pvh_memory map[] = {{MIB, 63 * MIB, 1, 0}};
-    struct pvh_module modules[] = {{8 * MIB, 0x1234, TEXT, 0}, {0, 55, 0, 0}, {9 * MIB, 1, 0xdead0000, 0}};
+    struct pvh_module modules[] = {
+        {8 * MIB, 0x1234, TEXT, 0}, {0, 55, 0, 0}, {9 * MIB, 1, 0xdead0000, 0}};
     put_pvh(map, 1, "root.erofs");
     ((struct pvh_start_info *)physical_at(INFO))->module_count = 3;
     ((struct pvh_start_info *)physical_at(INFO))->modules = MODULES;
@@ -199,7 +209,7 @@ static void test_pvh_modules(void)
                  3);
 }
 
-/* --- multiboot2 ------------------------------------------------------------------------------------------------ */
+/* --- multiboot2 ------------------------------------------------------------------------------- */
 
 static uint8_t mbi[4096];
 static size_t mbi_size;

@@ -74,7 +74,8 @@ const void *physical_view(uint64_t physical, size_t size)
 {
     for (unsigned i = 0; i < area_count; i++) {
         uint64_t offset = physical - areas[i].physical;
-        if (physical >= areas[i].physical && offset < areas[i].size && size <= areas[i].size - offset) {
+        if (physical >= areas[i].physical && offset < areas[i].size &&
+            size <= areas[i].size - offset) {
             CHECK(view_count < MAX_VIEWS);
             views[view_count] = malloc(size);
             memcpy(views[view_count], areas[i].bytes + offset, size);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Physical memory for tests: what was put there can be viewed, each view is a copy of exactly the bytes asked for, so
- * that the sanitizer sees a read past it. Also the console and the end of the machine. */
+/* Physical memory for tests: what was put there can be viewed, each view is a copy of exactly the
+ * bytes asked for, so that the sanitizer sees a read past it. Also the console and the end of the
+ * machine. */
 #pragma once
 
 #include <setjmp.h>

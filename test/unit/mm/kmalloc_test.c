@@ -21,7 +21,8 @@ static void fill(uint8_t *object, size_t size, uint8_t seed)
 static void verify(const uint8_t *object, size_t size, uint8_t seed)
 {
     for (size_t i = 0; i < size; i++) {
-        CHECK(object[i] == seed, "byte %zu of %zu at %p is %u, not %u", i, size, (const void *)object, object[i], seed);
+        CHECK(object[i] == seed, "byte %zu of %zu at %p is %u, not %u", i, size,
+              (const void *)object, object[i], seed);
     }
 }
 
@@ -51,7 +52,8 @@ static void churn(uint64_t seed, unsigned steps)
             size_t size = random_size(dice);
             uint8_t *object = (dice >> 32) % 4 == 0 ? kzalloc(size) : kmalloc(size);
             CHECK(object != NULL, "no memory for %zu", size);
-            CHECK((uintptr_t)object % (size >= 64 ? 64 : 16) == 0, "%p for %zu bytes", (void *)object, size);
+            CHECK((uintptr_t)object % (size >= 64 ? 64 : 16) == 0, "%p for %zu bytes",
+                  (void *)object, size);
             if ((dice >> 32) % 4 == 0) {
                 verify(object, size, 0);
             }
@@ -132,7 +134,8 @@ int main(void)
     kmalloc_init();
     uint64_t before = page_free_count();
     void *first = kmalloc(24);
-    CHECK(before - page_free_count() <= 1, "the first object took %lu pages", before - page_free_count());
+    CHECK(before - page_free_count() <= 1, "the first object took %lu pages",
+          before - page_free_count());
     kfree(first);
     kfree(NULL);
     CHECK(kmalloc((4ul << 20) + 1) == NULL, "more than the largest block");
@@ -153,11 +156,13 @@ int main(void)
     for (unsigned i = 0; i < 3000; i++) {
         kfree(many[i]);
     }
-    CHECK(before - page_free_count() < 80, "%lu pages did not come back", before - page_free_count());
+    CHECK(before - page_free_count() < 80, "%lu pages did not come back",
+          before - page_free_count());
 
     run_threads(churn_thread, CPUS);
     pthread_barrier_init(&barrier, NULL, 2);
     run_threads(hand_over_thread, 2);
-    CHECK(before - page_free_count() < 400, "%lu pages did not come back", before - page_free_count());
+    CHECK(before - page_free_count() < 400, "%lu pages did not come back",
+          before - page_free_count());
     return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The page allocator against a model that knows the owner of each page: holes, tiny ranges, memory above 4 GiB, several CPUs. */
+/* The page allocator against a model that knows the owner of each page: holes, tiny ranges, memory
+ * above 4 GiB, several CPUs. */
 #include <pthread.h>
 #include <string.h>
 
@@ -42,7 +43,8 @@ static bool take(struct block *block, unsigned order, unsigned flags, uint64_t s
     CHECK(in_ranges(physical, size), "%#lx order %u is not memory", physical, order);
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
         uint8_t *owner = &owned[(physical + at) / PAGE_SIZE];
-        CHECK(__atomic_exchange_n(owner, 1, __ATOMIC_SEQ_CST) == 0, "page %#lx given twice", physical + at);
+        CHECK(__atomic_exchange_n(owner, 1, __ATOMIC_SEQ_CST) == 0, "page %#lx given twice",
+              physical + at);
         uint64_t *words = direct_map(physical + at);
         for (unsigned i = 0; (flags & PAGE_ZERO) != 0 && i < PAGE_SIZE / 8; i++) {
             CHECK(words[i] == 0, "page %#lx word %u is not zero", physical + at, i);
@@ -57,7 +59,8 @@ static void check_and_disown(const struct block *block)
 {
     for (uint64_t at = 0; at < PAGE_SIZE << block->order; at += PAGE_SIZE) {
         uint64_t *words = direct_map(block->physical + at);
-        CHECK(words[0] == block->stamp && words[1] == block->stamp && words[PAGE_SIZE / 8 - 1] == block->stamp,
+        CHECK(words[0] == block->stamp && words[1] == block->stamp &&
+                  words[PAGE_SIZE / 8 - 1] == block->stamp,
               "page %#lx was written by others", block->physical + at);
         __atomic_store_n(&owned[(block->physical + at) / PAGE_SIZE], 0, __ATOMIC_SEQ_CST);
     }
@@ -145,7 +148,8 @@ static void test_exhaustion(void)
         count++;
         reserved++;
     }
-    CHECK(reserved == left && page_free_count() == 0, "%lu of %lu reserve pages were given", reserved, left);
+    CHECK(reserved == left && page_free_count() == 0, "%lu of %lu reserve pages were given",
+          reserved, left);
     CHECK(count == 0 || page_alloc(PAGE_MAX_ORDER + 1, 0) == 0, "an order that is not there");
     while (count != 0) {
         count--;
@@ -170,15 +174,16 @@ static unsigned count_largest(void)
 int main(void)
 {
     fake_memory_reset();
-    fake_memory_add(0x1000, 0x9e000);                /* below 640 KiB */
-    fake_memory_add(0x100000, 0x1000);               /* nothing but its bitmaps */
-    fake_memory_add(0x200000, 0x3000);               /* tiny */
-    fake_memory_add(0x345000, (96ul << 20) + 0x3000); /* odd edges */
+    fake_memory_add(0x1000, 0x9e000);                       /* below 640 KiB */
+    fake_memory_add(0x100000, 0x1000);                      /* nothing but its bitmaps */
+    fake_memory_add(0x200000, 0x3000);                      /* tiny */
+    fake_memory_add(0x345000, (96ul << 20) + 0x3000);       /* odd edges */
     fake_memory_add((4ul << 30) - (6ul << 20), 16ul << 20); /* across 4 GiB */
     fake_memory_add(9ul << 30, 33ul << 20);
     page_init();
     uint64_t low_total = page_total();
-    CHECK(low_total > (100ul << 20) / PAGE_SIZE && low_total < (104ul << 20) / PAGE_SIZE, "%lu", low_total);
+    CHECK(low_total > (100ul << 20) / PAGE_SIZE && low_total < (104ul << 20) / PAGE_SIZE, "%lu",
+          low_total);
     page_init_high();
     uint64_t total = page_total();
     CHECK(total > low_total + (42ul << 20) / PAGE_SIZE, "%lu pages in all", total);
@@ -210,6 +215,7 @@ int main(void)
     while (page_alloc(0, 0) != 0) {
         count++;
     }
-    CHECK(count + 64 * CPUS >= page_total(), "the reserve's owner got %lu of %lu", count, page_total());
+    CHECK(count + 64 * CPUS >= page_total(), "the reserve's owner got %lu of %lu", count,
+          page_total());
     return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The address space against a model with one entry for each page: random mmap, munmap, mprotect, madvise and mremap, each page read and
- * written through faults. Then single rules: errors, huge pages, files, running out of memory. */
+/* The address space against a model with one entry for each page: random mmap, munmap, mprotect,
+ * madvise and mremap, each page read and written through faults. Then single rules: errors, huge
+ * pages, files, running out of memory. */
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 #include <string.h>
@@ -25,13 +26,14 @@
 #define MAP_ANON_PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
 #define RW (PROT_R | PROT_W)
 
-/* --- neighbours ------------------------------------------------------------------------------------------------------------ */
+/* --- neighbours ------------------------------------------------------------------------------ */
 
 const struct image_info image_info = {
     .magic = IMAGE_INFO_MAGIC,
     .segment_count = 2,
-    .segments = {{.address = PROGRAM_MIN, .file_size = 0x2345, .size = 0x2345, .prot = PROT_R | PROT_X},
-                 {.address = PROGRAM_MIN + 0x10000, .file_size = 0x1800, .size = 0x9000, .prot = RW}},
+    .segments =
+        {{.address = PROGRAM_MIN, .file_size = 0x2345, .size = 0x2345, .prot = PROT_R | PROT_X},
+         {.address = PROGRAM_MIN + 0x10000, .file_size = 0x1800, .size = 0x9000, .prot = RW}},
 };
 
 static struct signal_info last_signal;
@@ -176,7 +178,7 @@ uint64_t hal_clock_monotonic(void)
     return 0;
 }
 
-/* --- the model -------------------------------------------------------------------------------------------------------------- */
+/* --- the model ------------------------------------------------------------------------------- */
 
 struct model_page {
     bool mapped, shared;
@@ -195,9 +197,11 @@ static void check_page(unsigned page)
 {
     const struct model_page *expected = &model[page];
     uint64_t *word = (uint64_t *)touch(page_address(page), PROT_R);
-    CHECK((word != NULL) == (expected->mapped && expected->prot != 0), "page %u readable: %d", page, word != NULL);
+    CHECK((word != NULL) == (expected->mapped && expected->prot != 0), "page %u readable: %d", page,
+          word != NULL);
     if (word != NULL) {
-        CHECK(*word == expected->value, "page %u holds %#lx, not %#lx", page, *word, expected->value);
+        CHECK(*word == expected->value, "page %u holds %#lx, not %#lx", page, *word,
+              expected->value);
     } else {
         int error = vm_fault(page_address(page), false, false);
         CHECK(error == (expected->mapped ? -EACCES : -EFAULT), "fault at page %u: %d", page, error);
@@ -208,8 +212,8 @@ static void write_page(unsigned page, uint64_t value)
 {
     struct model_page *expected = &model[page];
     uint64_t *word = (uint64_t *)touch(page_address(page), PROT_W);
-    CHECK((word != NULL) == (expected->mapped && (expected->prot & PROT_W) != 0), "page %u writable: %d", page,
-          word != NULL);
+    CHECK((word != NULL) == (expected->mapped && (expected->prot & PROT_W) != 0),
+          "page %u writable: %d", page, word != NULL);
     if (word != NULL) {
         *word = value;
         expected->value = value;
@@ -223,7 +227,8 @@ static void check_all_vmas(void)
     for (const struct vma *vma = vm.tree.first; vma != NULL; vma = vma->next) {
         CHECK(previous == NULL || previous->end <= vma->start);
         CHECK(previous == NULL || !vma_can_merge(previous, vma), "%#lx was not merged", vma->start);
-        for (uintptr_t at = vma->start; vma->start >= BASE && vma->end <= page_address(PAGES) && at < vma->end;
+        for (uintptr_t at = vma->start;
+             vma->start >= BASE && vma->end <= page_address(PAGES) && at < vma->end;
              at += PAGE_SIZE) {
             seen[(at - BASE) / PAGE_SIZE] = true;
         }
@@ -269,7 +274,8 @@ static void do_mprotect(unsigned first, unsigned count, uint64_t dice)
 
 static void do_madvise(unsigned first, unsigned count, uint64_t dice)
 {
-    static const int advices[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_POPULATE_READ};
+    static const int advices[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_HUGEPAGE, MADV_NOHUGEPAGE,
+                                  MADV_POPULATE_READ};
     int advice = advices[dice % 5];
     int error = vm_madvise(page_address(first), count * PAGE_SIZE, advice);
     bool readable = true;
@@ -287,7 +293,8 @@ static void do_madvise(unsigned first, unsigned count, uint64_t dice)
 static bool same_vma(unsigned first, unsigned count)
 {
     const struct vma *vma = vma_find(&vm.tree, page_address(first));
-    return vma != NULL && vma->start <= page_address(first) && vma->end >= page_address(first + count);
+    return vma != NULL && vma->start <= page_address(first) &&
+           vma->end >= page_address(first + count);
 }
 
 static void do_mremap(unsigned first, unsigned count, uint64_t dice)
@@ -369,8 +376,8 @@ static void test_random_operations(void)
                 check_page(i);
             }
             fake_paging_count(&small, &huge);
-            CHECK(vm.resident == small + huge * 512 + 3 + 2, "%lu resident, %lu small, %lu huge", vm.resident, small,
-                  huge);
+            CHECK(vm.resident == small + huge * 512 + 3 + 2, "%lu resident, %lu small, %lu huge",
+                  vm.resident, small, huge);
         }
     }
     CHECK(vm_munmap(BASE, PAGES * PAGE_SIZE) == 0);
@@ -380,7 +387,7 @@ static void test_random_operations(void)
     check_all_vmas();
 }
 
-/* --- single rules ------------------------------------------------------------------------------------------------------------- */
+/* --- single rules ---------------------------------------------------------------------------- */
 
 static void test_errors(void)
 {
@@ -392,19 +399,23 @@ static void test_errors(void)
     CHECK(vm_mmap(USER_END - 4096, 8192, RW, MAP_ANON_PRIVATE | MAP_FIXED, NULL, 0) == -ENOMEM);
     CHECK(vm_mmap(KERNEL_IMAGE_BASE, 4096, RW, MAP_ANON_PRIVATE | MAP_FIXED, NULL, 0) == -EPERM);
     CHECK(vm_mmap(PROGRAM_MIN, 4096, RW, MAP_ANON_PRIVATE | MAP_FIXED, NULL, 0) == -EPERM);
-    CHECK(vm_mmap(PROGRAM_MIN, 4096, RW, MAP_ANON_PRIVATE | MAP_FIXED_NOREPLACE, NULL, 0) == -EEXIST);
+    CHECK(vm_mmap(PROGRAM_MIN, 4096, RW, MAP_ANON_PRIVATE | MAP_FIXED_NOREPLACE, NULL, 0) ==
+          -EEXIST);
     CHECK(vm_mmap(0, 1ul << 40, RW, MAP_ANON_PRIVATE, NULL, 0) == -ENOMEM, "more than all memory");
     CHECK(vm_mmap(0, ~0ul, 0, MAP_ANON_PRIVATE, NULL, 0) == -ENOMEM);
     CHECK(vm_mmap(0, 4096, PROT_R, MAP_PRIVATE, NULL, 0) == -EBADF);
-    CHECK(vm_munmap(PROGRAM_MIN, 4096) == -EPERM && vm_munmap(BASE + 1, 1) == -EINVAL && vm_munmap(BASE, 0) == -EINVAL);
+    CHECK(vm_munmap(PROGRAM_MIN, 4096) == -EPERM && vm_munmap(BASE + 1, 1) == -EINVAL &&
+          vm_munmap(BASE, 0) == -EINVAL);
     CHECK(vm_mprotect(BASE, 4096, RW) == -ENOMEM && vm_mprotect(BASE, 0, RW) == 0);
     CHECK(vm_mprotect(BASE, 4096, RW | PROT_X) == -EACCES);
     CHECK(vm_mprotect(KERNEL_IMAGE_BASE, 4096, RW) == -EACCES);
-    CHECK(vm_madvise(BASE, 4096, MADV_DONTNEED) == -ENOMEM && vm_madvise(BASE, 4096, 12345) == -EINVAL);
+    CHECK(vm_madvise(BASE, 4096, MADV_DONTNEED) == -ENOMEM &&
+          vm_madvise(BASE, 4096, 12345) == -EINVAL);
     CHECK(vm_madvise(PROGRAM_MIN, 4096, MADV_DONTNEED) == -EINVAL);
     CHECK(vm_fault(0, false, false) == -EFAULT && vm_fault(USER_MIN, false, false) == -EFAULT);
     CHECK(vm_fault(KERNEL_IMAGE_BASE, false, false) == -EACCES);
-    CHECK(vm_mremap(BASE, 4096, 8192, MREMAP_MAYMOVE, 0) == -EFAULT && vm_mremap(BASE, 0, 1, 0, 0) == -EINVAL);
+    CHECK(vm_mremap(BASE, 4096, 8192, MREMAP_MAYMOVE, 0) == -EFAULT &&
+          vm_mremap(BASE, 0, 1, 0, 0) == -EINVAL);
 
     long reserved = vm_mmap(0, 1ul << 46, 0, MAP_ANON_PRIVATE | MAP_NORESERVE, NULL, 0);
     CHECK(reserved > 0 && reserved % HUGE_PAGE_SIZE == 0, "64 TiB reserved: %ld", reserved);
@@ -412,8 +423,10 @@ static void test_errors(void)
 
     uintptr_t bss = PROGRAM_MIN + 0x10000 + 0x2000;
     CHECK(vm_fault(bss, true, false) == 0 && vm_fault(bss, false, true) == -EACCES);
+    CHECK(vm_madvise(bss, PAGE_SIZE, MADV_DONTNEED) == 0);
     uintptr_t end = vm_brk(0);
-    CHECK(end == PROGRAM_MIN + 0x10000 + 0x9000 && vm_brk(end + 10000) == end + 10000, "brk %#lx", end);
+    CHECK(end == PROGRAM_MIN + 0x10000 + 0x9000 && vm_brk(end + 10000) == end + 10000, "brk %#lx",
+          end);
     CHECK(touch(end + 9999, PROT_W) != NULL && vm_brk(end) == end && touch(end, PROT_W) == NULL);
     CHECK(vm_brk(end - 1) == end && vm_brk(end + (2ul << 30)) == end);
 
@@ -423,8 +436,10 @@ static void test_errors(void)
     uint8_t *vector = touch(BASE, PROT_W);
     CHECK(touch(BASE + 3 * 4096, PROT_W) != NULL && vm_mincore(BASE, 4 * 4096, BASE) == 0);
     CHECK(vector[0] == 1 && vector[1] == 0 && vector[2] == 0 && vector[3] == 1);
-    CHECK(vm_mlock(BASE, 4 * 4096, true, false) == 0 && vm_mincore(BASE, 4 * 4096, BASE) == 0 && vector[2] == 1);
-    CHECK(vm_madvise(BASE, 4096, MADV_DONTNEED) == -EINVAL && vm_mlock(BASE, 4 * 4096, false, false) == 0);
+    CHECK(vm_mlock(BASE, 4 * 4096, true, false) == 0 && vm_mincore(BASE, 4 * 4096, BASE) == 0 &&
+          vector[2] == 1);
+    CHECK(vm_madvise(BASE, 4096, MADV_DONTNEED) == -EINVAL &&
+          vm_mlock(BASE, 4 * 4096, false, false) == 0);
     CHECK(vm_mlockall(0) == -EINVAL && vm_msync(BASE, 4096, MS_SYNC | MS_ASYNC) == -EINVAL);
     CHECK(vm_msync(BASE, 4096, MS_SYNC) == 0 && vm_msync(BASE, 5 * 4096, MS_SYNC) == -ENOMEM);
     CHECK(vm_mremap(BASE, 4 * 4096, 8 * 4096, 0, 0) == (long)BASE, "grow in place");
@@ -432,7 +447,8 @@ static void test_errors(void)
     CHECK(vm_mmap(BASE + 8 * 4096, 4096, PROT_R, MAP_ANON_PRIVATE | MAP_FIXED, NULL, 0) > 0);
     CHECK(vm_mremap(BASE, 8 * 4096, 9 * 4096, 0, 0) == -ENOMEM, "no room");
     long moved = vm_mremap(BASE, 8 * 4096, 9 * 4096, MREMAP_MAYMOVE, 0);
-    CHECK(moved > 0 && *touch((uintptr_t)moved, PROT_R) == 42 && touch(BASE, PROT_R) == NULL, "moved to %#lx", moved);
+    CHECK(moved > 0 && *touch((uintptr_t)moved, PROT_R) == 42 && touch(BASE, PROT_R) == NULL,
+          "moved to %#lx", moved);
     CHECK(vm_munmap((uintptr_t)moved, 9 * 4096) == 0 && vm_munmap(BASE, 16 * 4096) == 0);
 }
 
@@ -457,7 +473,8 @@ static void test_streams(void)
         CHECK(touch(at, PROT_W) != NULL);
     }
     fake_paging_count(&small, &huge);
-    CHECK(huge == 0 && small < touched + 20, "%lu pages, %lu huge for %lu random touches", small, huge, touched);
+    CHECK(huge == 0 && small < touched + 20, "%lu pages, %lu huge for %lu random touches", small,
+          huge, touched);
     CHECK(vm_munmap(BASE, size) == 0);
 
     CHECK(vm_mmap(BASE, 8ul << 20, RW, MAP_ANON_PRIVATE | MAP_FIXED | MAP_POPULATE, NULL, 0) > 0);
@@ -465,11 +482,12 @@ static void test_streams(void)
     CHECK(huge == 4 && small == 0, "populate: %lu pages, %lu huge", small, huge);
     CHECK(vm_madvise(BASE + PAGE_SIZE, PAGE_SIZE, MADV_DONTNEED) == 0);
     fake_paging_count(&small, &huge);
-    CHECK(huge == 3 && small == 511, "part of a huge page given back: %lu pages, %lu huge", small, huge);
+    CHECK(huge == 3 && small == 511, "part of a huge page given back: %lu pages, %lu huge", small,
+          huge);
     CHECK(vm_munmap(BASE, 8ul << 20) == 0);
 }
 
-/* --- a file ------------------------------------------------------------------------------------------------------------------- */
+/* --- a file ---------------------------------------------------------------------------------- */
 
 #define FILE_PAGES 6
 static uint64_t file_pages[FILE_PAGES];
@@ -490,7 +508,8 @@ static int file_map_page(struct file *file, uint64_t offset, bool write, uint64_
 static void file_unmap_page(struct file *file, uint64_t offset, uint64_t physical)
 {
     (void)file;
-    CHECK(physical == file_pages[offset / PAGE_SIZE], "page %lu of the file is another", offset / PAGE_SIZE);
+    CHECK(physical == file_pages[offset / PAGE_SIZE], "page %lu of the file is another",
+          offset / PAGE_SIZE);
     CHECK(file_maps[offset / PAGE_SIZE]-- > 0);
 }
 
@@ -505,7 +524,8 @@ static int file_maps_left(void)
 
 static void test_file(void)
 {
-    static const struct file_operations operations = {.map_page = file_map_page, .unmap_page = file_unmap_page};
+    static const struct file_operations operations = {.map_page = file_map_page,
+                                                      .unmap_page = file_unmap_page};
     static const struct file_operations no_operations;
     struct file file = {.operations = &operations, .references = 1, .flags = O_RDWR};
     for (unsigned i = 0; i < FILE_PAGES; i++) {
@@ -519,20 +539,25 @@ static void test_file(void)
     *touch(BASE + PAGE_SIZE, PROT_W) = 77;
     CHECK(*(uint8_t *)direct_map(file_pages[1]) == 77, "a shared mapping writes the file");
     CHECK(vm_fault(BASE + 6 * PAGE_SIZE, false, false) == -EIO);
-    CHECK(vm_munmap(BASE + 2 * PAGE_SIZE, PAGE_SIZE) == 0 && file.references == 3, "%u references", file.references);
+    CHECK(vm_munmap(BASE + 2 * PAGE_SIZE, PAGE_SIZE) == 0 && file.references == 3, "%u references",
+          file.references);
     CHECK(*touch(BASE + 3 * PAGE_SIZE, PROT_R) == 4);
-    CHECK(vm_mremap(BASE, 2 * PAGE_SIZE, 2 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, BASE + 0x100000) > 0);
+    CHECK(vm_mremap(BASE, 2 * PAGE_SIZE, 2 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+                    BASE + 0x100000) > 0);
     CHECK(*touch(BASE + 0x101000, PROT_R) == 77);
-    CHECK(vm_munmap(BASE, 0x200000) == 0 && file.references == 1 && file_maps_left() == 0, "%u references, %d maps",
-          file.references, file_maps_left());
+    CHECK(vm_munmap(BASE, 0x200000) == 0 && file.references == 1 && file_maps_left() == 0,
+          "%u references, %d maps", file.references, file_maps_left());
 
     CHECK(vm_mmap(BASE, size, PROT_R, MAP_PRIVATE | MAP_FIXED, &file, PAGE_SIZE) > 0);
-    CHECK(*touch(BASE, PROT_R) == 77 && *touch(BASE + PAGE_SIZE, PROT_R) == 3 && file_maps_left() > 0);
+    CHECK(*touch(BASE, PROT_R) == 77 && *touch(BASE + PAGE_SIZE, PROT_R) == 3 &&
+          file_maps_left() > 0);
     CHECK(touch(BASE, PROT_W) == NULL && vm_mprotect(BASE, PAGE_SIZE, RW) == 0);
     *touch(BASE, PROT_W) = 78;
     CHECK(*(uint8_t *)direct_map(file_pages[1]) == 77, "a private mapping does not write the file");
-    CHECK(vm_mprotect(BASE, PAGE_SIZE, PROT_R) == 0 && *touch(BASE, PROT_R) == 78, "its copy stays");
-    CHECK(vm_madvise(BASE, PAGE_SIZE, MADV_DONTNEED) == 0 && *touch(BASE, PROT_R) == 77, "the file is back");
+    CHECK(vm_mprotect(BASE, PAGE_SIZE, PROT_R) == 0 && *touch(BASE, PROT_R) == 78,
+          "its copy stays");
+    CHECK(vm_madvise(BASE, PAGE_SIZE, MADV_DONTNEED) == 0 && *touch(BASE, PROT_R) == 77,
+          "the file is back");
     CHECK(vm_munmap(BASE, size) == 0 && file.references == 1 && file_maps_left() == 0);
 
     file.flags = O_RDONLY;
@@ -543,14 +568,14 @@ static void test_file(void)
     CHECK(vm_mmap(BASE, size, PROT_R, MAP_SHARED, &file, 0) == -ENODEV && file.references == 1);
 }
 
-/* --- faults and the end of memory ---------------------------------------------------------------------------------------------- */
+/* --- faults and the end of memory ------------------------------------------------------------ */
 
 static void test_signals(void)
 {
     struct regs regs = {.rflags = 0x202, .error = 4};
     core_page_fault(&regs, 0x10, true);
-    CHECK(last_signal.signo == 11 && last_signal.code == 1 && last_signal.fault.address == 0x10, "nil: %d %d",
-          last_signal.signo, last_signal.code);
+    CHECK(last_signal.signo == 11 && last_signal.code == 1 && last_signal.fault.address == 0x10,
+          "nil: %d %d", last_signal.signo, last_signal.code);
     regs.error = 7;
     core_page_fault(&regs, PROGRAM_MIN + 0x1234, true);
     CHECK(last_signal.signo == 11 && last_signal.code == 2, "text: code %d", last_signal.code);
@@ -572,13 +597,16 @@ static void test_out_of_memory(void)
     while (touch(at, PROT_W) != NULL) {
         at += PAGE_SIZE;
     }
-    CHECK(at - BASE > size - (8ul << 20), "only %lu of %lu MiB could be touched", (at - BASE) >> 20, size >> 20);
+    CHECK(at - BASE > size - (8ul << 20), "only %lu of %lu MiB could be touched", (at - BASE) >> 20,
+          size >> 20);
     CHECK(vm_fault(at, true, false) == -ENOMEM);
     struct regs regs = {.rflags = 0x602, .error = 6, .rip = 0x400777, .rsp = stack};
     core_page_fault(&regs, at, true);
-    CHECK(regs.rip == 0x401230 && regs.rsp == stack - 8 && *(uint64_t *)touch(stack - 8, PROT_R) == 0x400777);
+    CHECK(regs.rip == 0x401230 && regs.rsp == stack - 8 &&
+          *(uint64_t *)touch(stack - 8, PROT_R) == 0x400777);
     CHECK(regs.r14 == 0x1122334455667788 && (regs.rflags & 0x400) == 0);
-    CHECK(regs.rbx == strlen((const char *)regs.rax) && strstr((const char *)regs.rax, "out of memory") != NULL);
+    const char *message = (const char *)touch(regs.rax, PROT_R);
+    CHECK(regs.rbx == strlen(message) && strstr(message, "out of memory") != NULL, "%s", message);
     CHECK(touch(at, PROT_W) != NULL, "the reporting thread has the reserve");
 }
 

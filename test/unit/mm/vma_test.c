@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The VMA tree against a map with one byte for each page: random insertions, removals, splits, merges, and the search for gaps. */
+/* The VMA tree against a map with one byte for each page: random insertions, removals, splits,
+ * merges, and the search for gaps. */
 #include <string.h>
 
 #include "core/mm/mm_internal.h"
@@ -22,14 +23,16 @@ static unsigned check_subtree(const struct vma *node, const struct vma *parent, 
     CHECK(node->parent == parent, "parent of %#lx", node->start);
     unsigned left = check_subtree(node->left, node, &left_gap);
     unsigned right = check_subtree(node->right, node, &right_gap);
-    CHECK(left <= right + 1 && right <= left + 1, "%#lx is out of balance: %u, %u", node->start, left, right);
+    CHECK(left <= right + 1 && right <= left + 1, "%#lx is out of balance: %u, %u", node->start,
+          left, right);
     CHECK(node->height == (left > right ? left : right) + 1, "height of %#lx", node->start);
     CHECK(node->left == NULL || node->left->start < node->start, "order at %#lx", node->start);
     CHECK(node->right == NULL || node->right->start > node->start, "order at %#lx", node->start);
     size_t gap = node->start - (node->previous != NULL ? node->previous->end : 0);
     gap = left_gap > gap ? left_gap : gap;
     gap = right_gap > gap ? right_gap : gap;
-    CHECK(node->gap_max == gap, "largest gap of %#lx is %#lx, not %#lx", node->start, gap, node->gap_max);
+    CHECK(node->gap_max == gap, "largest gap of %#lx is %#lx, not %#lx", node->start, gap,
+          node->gap_max);
     *gap_max = gap;
     return node->height;
 }
@@ -44,11 +47,13 @@ static void check_tree(void)
     for (const struct vma *vma = tree.first; vma != NULL; vma = vma->next) {
         CHECK(vma->previous == previous && vma->start < vma->end, "list at %#lx", vma->start);
         CHECK(previous == NULL || previous->end <= vma->start, "overlap at %#lx", vma->start);
-        memset(&seen[(vma->start - BASE) / PAGE_SIZE], vma->prot + 1, (vma->end - vma->start) / PAGE_SIZE);
+        memset(&seen[(vma->start - BASE) / PAGE_SIZE], vma->prot + 1,
+               (vma->end - vma->start) / PAGE_SIZE);
         previous = vma;
         count++;
     }
-    CHECK(tree.last == previous && tree.count == count, "%u in the list, %u counted", count, tree.count);
+    CHECK(tree.last == previous && tree.count == count, "%u in the list, %u counted", count,
+          tree.count);
     CHECK(memcmp(seen, map, PAGES) == 0, "the tree does not match the model");
 }
 
@@ -85,7 +90,8 @@ static void merge_all(void)
         }
     }
     for (struct vma *vma = tree.first; vma != NULL && vma->next != NULL; vma = vma->next) {
-        CHECK(vma->end != vma->next->start || vma->prot != vma->next->prot, "%#lx was not merged", vma->next->start);
+        CHECK(vma->end != vma->next->start || vma->prot != vma->next->prot, "%#lx was not merged",
+              vma->next->start);
     }
 }
 
@@ -100,7 +106,8 @@ static void add(uintptr_t start, uintptr_t end, uint8_t prot)
     memset(&map[(start - BASE) / PAGE_SIZE], prot + 1, (end - start) / PAGE_SIZE);
 }
 
-static uintptr_t model_gap(unsigned pages, uintptr_t low, uintptr_t high, size_t align, size_t phase)
+static uintptr_t model_gap(unsigned pages, uintptr_t low, uintptr_t high, size_t align,
+                           size_t phase)
 {
     for (uintptr_t at = high - pages * PAGE_SIZE; at >= low && at <= high; at -= PAGE_SIZE) {
         if (((at - phase) & (align - 1)) != 0) {
@@ -127,8 +134,8 @@ static void check_gaps(uint64_t *seed)
         size_t phase = test_random(seed) % 16 * PAGE_SIZE & (align - 1);
         uintptr_t expected = model_gap(pages, low, high, align, phase);
         uintptr_t found = vma_find_gap(&tree, pages * PAGE_SIZE, low, high, align, phase);
-        CHECK(found == expected, "gap of %u pages, align %#zx+%#zx in %#lx-%#lx: %#lx, not %#lx", pages, align, phase,
-              low, high, found, expected);
+        CHECK(found == expected, "gap of %u pages, align %#zx+%#zx in %#lx-%#lx: %#lx, not %#lx",
+              pages, align, phase, low, high, found, expected);
     }
 }
 
@@ -140,7 +147,8 @@ static void check_find(uint64_t *seed)
     bool inside = vma != NULL && vma->start <= address;
     CHECK(inside == (map[page] != 0), "find %#lx", address);
     CHECK(!inside || vma->prot + 1 == map[page], "find %#lx: wrong VMA", address);
-    CHECK(vma == NULL || vma->previous == NULL || vma->previous->end <= address, "find %#lx: not the first", address);
+    CHECK(vma == NULL || vma->previous == NULL || vma->previous->end <= address,
+          "find %#lx: not the first", address);
 }
 
 static void test_random_operations(void)
@@ -186,7 +194,11 @@ static void test_random_operations(void)
 static void test_file_merge(void)
 {
     struct file *file = (struct file *)&tree;
-    struct vma low = {.start = BASE, .end = BASE + 2 * PAGE_SIZE, .prot = PROT_R, .file = file, .offset = PAGE_SIZE};
+    struct vma low = {.start = BASE,
+                      .end = BASE + 2 * PAGE_SIZE,
+                      .prot = PROT_R,
+                      .file = file,
+                      .offset = PAGE_SIZE};
     struct vma high = low;
     high.start = low.end;
     high.end = high.start + PAGE_SIZE;
@@ -210,7 +222,8 @@ static void test_balance(void)
     static struct vma vmas[COUNT];
     for (unsigned i = 0; i < COUNT; i++) {
         unsigned at = i % 2 != 0 ? i : 2 * COUNT - i;
-        vmas[i] = (struct vma){.start = BASE + at * 2 * PAGE_SIZE, .end = BASE + (at * 2 + 1) * PAGE_SIZE};
+        vmas[i] = (struct vma){.start = BASE + at * 2 * PAGE_SIZE,
+                               .end = BASE + (at * 2 + 1) * PAGE_SIZE};
         vma_insert(&tree, &vmas[i]);
     }
     CHECK(tree.root->height <= 18, "height %u for %d", tree.root->height, COUNT); /* 1.44 log2 n */
