@@ -11,6 +11,7 @@
 #include "core/sched/sched.h"
 #include "core/signal/signal.h"
 #include "core/syscall/process.h"
+#include "core/syscall/syscall.h"
 #include "goruntime/image_info.h"
 #include "goruntime/start.h"
 #include "hal.h"
@@ -60,6 +61,9 @@ _Noreturn void core_main(void)
     console_set_hostlink(options.hostlink);
     log_info("loader %s, %llu KiB of memory, %u CPUs", info->loader,
              (unsigned long long)(info->memory_total >> 10), hal_cpu_count());
+    if (log_level == LOG_STRACE) {
+        syscall_trace();
+    }
     if (options.crash != NULL) {
         crash(options.crash);
     }

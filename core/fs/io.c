@@ -418,12 +418,13 @@ long sys_sendfile(struct syscall_args *a)
         }
         in_at = &at;
     } else if (in->offset_lock != NULL) {
-        mutex_lock(in->offset_lock);
+        /* Not locked meanwhile: two transfers in opposite directions would wait for each other. */
         at = in->offset;
         in_at = &at;
     }
     done = copy_between(in, in_at, out, NULL, MIN(a->arg[3], MAX_IO_BYTES));
-    if (user_at == 0 && in->offset_lock != NULL) {
+    if (user_at == 0 && in->offset_lock != NULL && done > 0) {
+        mutex_lock(in->offset_lock);
         in->offset = at;
         mutex_unlock(in->offset_lock);
     } else if (user_at != 0 && copy_to_user(user_at, &at, sizeof(at)) != 0) {

@@ -207,7 +207,7 @@ long sys_sigaltstack(struct syscall_args *a)
 {
     struct signal_thread *thread = signal_current();
     struct signal_stack new, old = thread->stack;
-    uint64_t rsp = a->regs->rsp;
+    uint64_t rsp = syscall_regs(a)->rsp;
     if (a->arg[0] != 0 && copy_from_user(&new, a->arg[0], sizeof(new)) != 0) {
         return -EFAULT;
     }

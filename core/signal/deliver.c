@@ -349,7 +349,7 @@ static void pop_machine(struct regs *regs, const struct sigcontext64 *machine)
 
 long sys_rt_sigreturn(struct syscall_args *a)
 {
-    struct regs *regs = a->regs;
+    struct regs *regs = syscall_regs(a);
     struct signal_thread *thread = signal_current();
     struct ucontext64 context;
     uintptr_t frame = regs->rsp - sizeof(uint64_t); /* the handler's RET took the return address */

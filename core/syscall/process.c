@@ -149,7 +149,7 @@ long sys_clone(struct syscall_args *a)
     if ((flags & CLONE_SETTLS) != 0 && tls >= USER_END) {
         return -EPERM;
     }
-    struct regs *regs = child_regs(a->regs, stack);
+    struct regs *regs = child_regs(syscall_regs(a), stack);
     if (regs == NULL) {
         return -ENOMEM;
     }

@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* How a system call reaches its handler: the gate leaves a frame, core_syscall looks the number up in the table of
- * table.c and calls the handler with the six arguments. */
+/* How a system call reaches its handler: the gate leaves a frame (hal/include/regs.h) and calls the handler of table.c with
+ * the address of the six arguments in it. */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "hal.h"
 
 struct syscall_args {
     uint64_t arg[6];
-    struct regs *regs;
 };
 
 typedef long syscall_handler(struct syscall_args *a);
+
+/* The frame that the arguments are part of. */
+static inline struct regs *syscall_regs(struct syscall_args *a)
+{
+    return (struct regs *)((char *)a - offsetof(struct regs, rdi));
+}
+
+/* Has every call traced from now on (`log=strace`). */
+void syscall_trace(void);

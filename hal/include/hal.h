@@ -257,8 +257,12 @@ void core_kicked(void);
 void core_console_input(const char *bytes, size_t length);
 void core_power_button(void);
 
-/* A system call: returns what goes into RAX (regs->rax still holds what the program had). Interrupts enabled. */
-long core_syscall(struct regs *regs);
+/* The table of system calls in use: the gate calls the entry of the program's number (the last entry for any number from
+ * CORE_SYSCALL_COUNT - 1 on) with the address of the frame's `rdi`, and puts what it returns into RAX. Interrupts
+ * enabled. */
+#define CORE_SYSCALL_COUNT 512
+typedef long core_syscall_fn(uint64_t *arguments);
+extern core_syscall_fn *const *core_syscalls;
 
 /* Before every return to the program when thread->work is set; interrupts masked on entry and on return. */
 void core_return_to_user(struct regs *regs);

@@ -8,8 +8,8 @@
 
 struct regs {
     uint64_t r15, r14, r13, r12, rbp, rbx;
-    uint64_t r11, r10, r9, r8;
-    uint64_t rax, rcx, rdx, rsi, rdi;
+    uint64_t r11, rcx, rax;
+    uint64_t rdi, rsi, rdx, r10, r8, r9; /* a system call's arguments, in their order */
     uint64_t vector; /* VECTOR_SYSCALL, or the vector of the exception or interrupt */
     uint64_t error;  /* exceptions: the CPU's error code or 0; system calls: the call's number */
     uint64_t rip, cs, rflags, rsp, ss;

@@ -18,7 +18,7 @@ global gate_exit
 global gate_exit_jump
 global raw_exit_jump
 global return_to_user
-extern core_syscall
+extern core_syscalls
 extern return_work
 
 %macro PUSH_PROGRAM 2 ; return address, vector
@@ -29,14 +29,14 @@ extern return_work
     push %1
     push rax
     push %2
-    push rdi
-    push rsi
-    push rdx
-    push rcx
-    push rax
-    push r8
     push r9
+    push r8
     push r10
+    push rdx
+    push rsi
+    push rdi
+    push rax
+    push rcx
     push r11
     push rbx
     push rbp
@@ -56,15 +56,24 @@ extern return_work
     mov rdi, [rsp + REGS_RDI]
 %endmacro
 
+; RAX: the number. The table has an entry for each number below SYSCALL_COUNT, the last one for what is not there.
+%macro CALL_HANDLER 0
+    mov ecx, SYSCALL_COUNT - 1
+    cmp rax, rcx
+    cmova rax, rcx
+    mov rcx, [core_syscalls]
+    lea rdi, [rsp + REGS_RDI]
+    call [rcx + rax * 8]
+    mov [rsp + REGS_RAX], rax
+%endmacro
+
 section .gate progbits alloc exec nowrite align=16
 gate_entry:
     mov rcx, rsp
     mov rsp, [gs:CPU_CURRENT]
     mov rsp, [rsp + THREAD_STACK_TOP]
     PUSH_PROGRAM r11, VECTOR_SYSCALL
-    mov rdi, rsp
-    call core_syscall
-    mov [rsp + REGS_RAX], rax
+    CALL_HANDLER
 gate_exit:
     mov rcx, [gs:CPU_CURRENT]
     cmp dword [rcx + THREAD_WORK], 0
@@ -83,9 +92,7 @@ syscall_entry:
     mov rsp, [rsp + THREAD_STACK_TOP]
     xchg rcx, r11
     PUSH_PROGRAM r11, VECTOR_SYSCALL_RAW
-    mov rdi, rsp
-    call core_syscall
-    mov [rsp + REGS_RAX], rax
+    CALL_HANDLER
 slow_exit:
     mov rdi, rsp
     call return_work ; returns with interrupts masked
@@ -99,14 +106,14 @@ return_to_user:
     pop rbp
     pop rbx
     pop r11
-    pop r10
-    pop r9
-    pop r8
-    pop rax
     pop rcx
-    pop rdx
-    pop rsi
+    pop rax
     pop rdi
+    pop rsi
+    pop rdx
+    pop r10
+    pop r8
+    pop r9
     add rsp, 16
     iretq
 

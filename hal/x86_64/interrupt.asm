@@ -59,14 +59,14 @@ to_kernel_stack:
     %assign i i - 1
 %endrep
     lea rsp, [rcx - 7 * 8]
-    push rdi
-    push rsi
-    push qword [rax] ; RDX
-    push qword [rax + 8] ; RCX
-    push qword [rax + 16] ; RAX
-    push r8
     push r9
+    push r8
     push r10
+    push qword [rax] ; RDX
+    push rsi
+    push rdi
+    push qword [rax + 16] ; RAX
+    push qword [rax + 8] ; RCX
     push r11
     push rbx
     push rbp
@@ -81,14 +81,14 @@ to_kernel_stack:
 
 ; Never returns: stays on the IST stack, so that nothing else is touched.
 fatal:
-    push rdi
-    push rsi
-    push rdx
-    push rcx
-    push rax
-    push r8
     push r9
+    push r8
     push r10
+    push rdx
+    push rsi
+    push rdi
+    push rax
+    push rcx
     push r11
     push rbx
     push rbp

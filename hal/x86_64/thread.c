@@ -10,6 +10,7 @@
 #include "x86.h"
 
 _Static_assert(sizeof(struct regs) == 176, "frame.inc: REGS_SIZE");
+_Static_assert(offsetof(struct regs, rdi) == 72, "frame.inc: REGS_RDI");
 _Static_assert(offsetof(struct regs, vector) == 120, "frame.inc: REGS_VECTOR");
 _Static_assert(offsetof(struct regs, rip) == 136, "frame.inc: REGS_RIP");
 _Static_assert(offsetof(struct regs, rsp) == 160, "frame.inc: REGS_RSP");

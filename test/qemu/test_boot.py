@@ -66,7 +66,7 @@ def test_acpi_power_off(boot, machine):
 @pytest.mark.parametrize("memory", ("64M", "1G", "5G"))
 def test_memory_sizes(boot, memory):
     """5 GiB lie on both sides of the hole below 4 GiB."""
-    gc = boot("gc", machine="q35", memory=memory, args=["12"])
+    gc = boot("gc", machine="q35", memory=memory, args=["14"])
     gc.expect("ok, [0-9]+ collections")
     assert gc.status() == 0
 

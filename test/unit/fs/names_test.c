@@ -452,6 +452,9 @@ static void test_contents(void)
     in_at = 0;
     CHECK_CALL(3000, CALL(sendfile, (uint64_t)other, (uint64_t)fd, P(&in_at), 3000));
     CHECK_CALL(3000, CALL(lseek, (uint64_t)other, 0, 1));
+    CHECK_CALL(0, CALL(lseek, (uint64_t)fd, 0, 0));
+    CHECK_CALL(100, CALL(sendfile, (uint64_t)fd, (uint64_t)fd, 0, 100));
+    CHECK_CALL(0, CALL(lseek, (uint64_t)fd, 0, 0));
     int pipe[2];
     CHECK_CALL(0, CALL(pipe2, P(pipe), O_NONBLOCK));
     CHECK_CALL(10000, CALL(sendfile, (uint64_t)pipe[1], (uint64_t)fd, 0, 100000));

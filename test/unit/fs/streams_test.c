@@ -141,7 +141,7 @@ static void test_pipe(void)
 }
 
 static int ping[2], pong[2];
-enum { ROUNDS = 3000 };
+enum { ROUNDS = 2000 };
 
 static void *echo_thread(void *unused)
 {
@@ -185,7 +185,7 @@ static void test_pipe_threads(void)
     make_pipe(ping, 0);
     machine_thread_start(drain_thread);
     uint64_t state = 3, sum = 0;
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 300; i++) {
         size_t size = test_random(&state) % sizeof(bytes);
         for (size_t k = 0; k < size; k++) {
             bytes[k] = (char)test_random(&state);
@@ -397,7 +397,7 @@ static void *writer_thread(void *unused)
 static void *closer_thread(void *unused)
 {
     (void)unused;
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 1000; i++) {
         int fds[2];
         make_pipe(fds, 0);
         uint32_t edge = (i & 1) != 0 ? EPOLLET : 0;
