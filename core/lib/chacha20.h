@@ -14,16 +14,16 @@ static inline uint32_t chacha20_rotate(uint32_t value, unsigned bits)
     return value << bits | value >> (32 - bits);
 }
 
-#define CHACHA20_QUARTER_ROUND(a, b, c, d)                                                                             \
-    do {                                                                                                               \
-        (a) += (b);                                                                                                    \
-        (d) = chacha20_rotate((d) ^ (a), 16);                                                                          \
-        (c) += (d);                                                                                                    \
-        (b) = chacha20_rotate((b) ^ (c), 12);                                                                          \
-        (a) += (b);                                                                                                    \
-        (d) = chacha20_rotate((d) ^ (a), 8);                                                                           \
-        (c) += (d);                                                                                                    \
-        (b) = chacha20_rotate((b) ^ (c), 7);                                                                           \
+#define CHACHA20_QUARTER_ROUND(a, b, c, d)                                                         \
+    do {                                                                                           \
+        (a) += (b);                                                                                \
+        (d) = chacha20_rotate((d) ^ (a), 16);                                                      \
+        (c) += (d);                                                                                \
+        (b) = chacha20_rotate((b) ^ (c), 12);                                                      \
+        (a) += (b);                                                                                \
+        (d) = chacha20_rotate((d) ^ (a), 8);                                                       \
+        (c) += (d);                                                                                \
+        (b) = chacha20_rotate((b) ^ (c), 7);                                                       \
     } while (0)
 
 static inline void chacha20_block(const uint32_t key[8], uint32_t counter, const uint32_t nonce[3],
@@ -31,8 +31,8 @@ static inline void chacha20_block(const uint32_t key[8], uint32_t counter, const
 {
     const uint32_t start[16] = {
         0x61707865, 0x3320646e, 0x79622d32, 0x6b206574, /* "expand 32-byte k" */
-        key[0],     key[1],     key[2],     key[3],     key[4], key[5], key[6], key[7],
-        counter,    nonce[0],   nonce[1],   nonce[2],
+        key[0],     key[1],     key[2],     key[3],     key[4],   key[5],
+        key[6],     key[7],     counter,    nonce[0],   nonce[1], nonce[2],
     };
     uint32_t x[16];
     memcpy(x, start, sizeof(x));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* printf-like formatting into a buffer of the caller. Owns no state, takes no lock, allocates nothing. */
+/* printf-like formatting into a buffer of the caller. Owns no state, takes no lock, allocates
+ * nothing. */
 #include <stdint.h>
 
 #include "core/lib/log.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernel's log. Owns the ring of the last lines, guarded by ring_lock; the console serialises its own writes. */
+/* The kernel's log. Owns the ring of the last lines, guarded by ring_lock; the console serialises
+ * its own writes. */
 #include "core/lib/log.h"
 
 #include <linux/errno.h>
@@ -68,7 +69,8 @@ int log_set_level(const char *name)
 
 void log_replay(void)
 {
-    /* Without the lock: the CPU that panics may hold it. A line written meanwhile may come out mixed. */
+    /* Without the lock: the CPU that panics may hold it. A line written meanwhile may come out
+     * mixed. */
     uint64_t end = __atomic_load_n(&ring_written, __ATOMIC_RELAXED);
     uint64_t start = 0;
     if (end > LOG_RING_SIZE) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* ChaCha20 with fast key erasure: each request makes one block from the CPU's key, takes a new key from its first half and gives out the
- * second; long requests get a key of their own that way. A key is touched only by its CPU with interrupts masked. `pool` mixes what
- * hal_entropy gives, guarded by pool.lock; each CPU takes a new key from it when RESEED_NS have passed. */
+/* ChaCha20 with fast key erasure: each request makes one block from the CPU's key, takes a new key
+ * from its first half and gives out the second; long requests get a key of their own that way. A
+ * key is touched only by its CPU with interrupts masked. `pool` mixes what hal_entropy gives,
+ * guarded by pool.lock; each CPU takes a new key from it when RESEED_NS have passed. */
 #include "core/lib/random.h"
 
 #include "core/lib/chacha20.h"
@@ -43,7 +44,8 @@ static void next_block(uint32_t key[8], uint8_t half[HALF])
     erase(block, sizeof(block));
 }
 
-/* The pool's key becomes a function of itself and the seed: each half of the seed is added to the key before a block. */
+/* The pool's key becomes a function of itself and the seed: each half of the seed is added to the
+ * key before a block. */
 static void pool_mix(const uint8_t seed[SEED_SIZE])
 {
     uint8_t unused[HALF];

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Futexes (futex(2)): queues of threads that wait for a word to change, hashed by the word's address (one address space, so PRIVATE means
- * nothing). A waiter lives on its thread's kernel stack. A bucket's lock guards its list, the waiters on it, and
- * the order of "is the value still the expected one" and "wake": a waiter looks and enqueues under the lock, a waker has changed
- * the word before it takes the lock, so either the waiter sees the new value or the waker sees the waiter. */
+/* Futexes (futex(2)): queues of threads that wait for a word to change, hashed by the word's
+ * address (one address space, so PRIVATE means nothing). A waiter lives on its thread's kernel
+ * stack. A bucket's lock guards its list, the waiters on it, and the order of "is the value still
+ * the expected one" and "wake": a waiter looks and enqueues under the lock, a waker has changed the
+ * word before it takes the lock, so either the waiter sees the new value or the waker sees the
+ * waiter. */
 #include <linux/errno.h>
 #include <linux/futex.h>
 
@@ -23,8 +25,8 @@ struct futex_bucket {
 } __attribute__((aligned(64)));
 
 struct futex_waiter {
-    struct list node;            /* lock of `bucket` */
-    uintptr_t address;           /* lock of `bucket` */
+    struct list node;  /* lock of `bucket` */
+    uintptr_t address; /* lock of `bucket` */
     uint32_t bitset;
     struct futex_bucket *bucket; /* atomic; changed by requeue under the locks of both */
     struct wake_ticket ticket;
@@ -69,20 +71,23 @@ static void unlock_two(struct futex_bucket *a, struct futex_bucket *b)
     }
 }
 
-/* The word's value without faults, for use under a lock; on -EFAULT the caller drops its locks and calls fault_in. */
+/* The word's value without faults, for use under a lock; on -EFAULT the caller drops its locks and
+ * calls fault_in. */
 static int fault_in(uintptr_t address)
 {
     uint32_t value;
     return copy_from_user(&value, address, sizeof(value));
 }
 
-/* --- waking ------------------------------------------------------------------------------------------------------- */
+/* --- waking
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 /* Takes up to `count` waiters of `address` off the bucket. Its lock is held. */
 static void collect(struct wake_list *wake, struct futex_bucket *bucket, uintptr_t address,
                     uint32_t count, uint32_t bitset)
 {
-    list_for_each_safe(node, &bucket->waiters) {
+    list_for_each_safe (node, &bucket->waiters) {
         struct futex_waiter *waiter = list_entry(node, struct futex_waiter, node);
         if (count == 0) {
             break;
@@ -127,7 +132,9 @@ static uint32_t wake_count(uint64_t argument)
     return count > 0 ? (uint32_t)count : 1;
 }
 
-/* --- waiting ------------------------------------------------------------------------------------------------------ */
+/* --- waiting
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /* Takes a waiter off its list unless it has been called meanwhile. */
 static void leave(struct futex_waiter *waiter)
@@ -196,7 +203,8 @@ static long futex_wait(uintptr_t address, uint32_t expected, uint32_t bitset, ui
     return restart_later(restart_wait, address, expected, bitset, deadline);
 }
 
-/* --- requeueing and wake-op --------------------------------------------------------------------------------------- */
+/* --- requeueing and wake-op
+ * --------------------------------------------------------------------------------------- */
 
 static long futex_requeue(uintptr_t from, uintptr_t to, uint64_t wake_argument,
                           uint64_t move_argument, const uint32_t *expected)
@@ -224,7 +232,7 @@ static long futex_requeue(uintptr_t from, uintptr_t to, uint64_t wake_argument,
     collect(&wake, source, from, (uint32_t)wake_most, FUTEX_BITSET_MATCH_ANY);
     long moved = 0;
     struct list moving = LIST_INIT(moving);
-    list_for_each_safe(node, &source->waiters) {
+    list_for_each_safe (node, &source->waiters) {
         struct futex_waiter *waiter = list_entry(node, struct futex_waiter, node);
         if (moved == move_most) {
             break;
@@ -300,8 +308,9 @@ static int compare(uint32_t comparison, int32_t left, int32_t right, bool *resul
     }
 }
 
-/* Changes the second word, wakes waiters of the first, and of the second when its old value compares. The change comes before the locks,
- * as a program's own store would: whoever enqueues on the second word later sees it. */
+/* Changes the second word, wakes waiters of the first, and of the second when its old value
+ * compares. The change comes before the locks, as a program's own store would: whoever enqueues on
+ * the second word later sees it. */
 static long futex_wake_op(uintptr_t first, uintptr_t second, uint32_t wake_first,
                           uint32_t wake_second, uint32_t encoded)
 {
@@ -343,9 +352,11 @@ static long futex_wake_op(uintptr_t first, uintptr_t second, uint32_t wake_first
     return wake_all(&wake);
 }
 
-/* --- the system call ---------------------------------------------------------------------------------------------- */
+/* --- the system call
+ * ---------------------------------------------------------------------------------------------- */
 
-/* FUTEX_WAIT takes a relative time, FUTEX_WAIT_BITSET an absolute one of the clock that the flag names. */
+/* FUTEX_WAIT takes a relative time, FUTEX_WAIT_BITSET an absolute one of the clock that the flag
+ * names. */
 static int read_deadline(uintptr_t timeout, uint32_t command, bool realtime, uint64_t *deadline)
 {
     *deadline = UINT64_MAX;
@@ -400,7 +411,8 @@ long sys_futex(struct syscall_args *a)
     }
 }
 
-/* --- robust lists (Documentation/locking/robust-futex-ABI.rst) ------------------------------------------------------ */
+/* --- robust lists (Documentation/locking/robust-futex-ABI.rst)
+ * ------------------------------------------------------ */
 
 #define ROBUST_LIST_LIMIT 2048
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sleeping mutex: one compare-and-swap when nobody waits, else handed to the first waiter. `lock` guards the list of waiters;
- * state 2 sends unlock to it. */
+/* Sleeping mutex: one compare-and-swap when nobody waits, else handed to the first waiter. `lock`
+ * guards the list of waiters; state 2 sends unlock to it. */
 #include "core/sched/sched.h"
 #include "core/sched/wake_ticket.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Sleeping reader-writer lock. `count` changes by compare-and-swap; `lock` guards the list of waiters, who get the lock handed
- * over in order: the first, and with a reader all readers that directly follow it. Somebody who waits is announced in
- * `writers_waiting` before `count` is looked at for the last time, and whoever brings `count` to 0 looks at that
- * afterwards, so one of the two sees the other. */
+/* Sleeping reader-writer lock. `count` changes by compare-and-swap; `lock` guards the list of
+ * waiters, who get the lock handed over in order: the first, and with a reader all readers that
+ * directly follow it. Somebody who waits is announced in `writers_waiting` before `count` is looked
+ * at for the last time, and whoever brings `count` to 0 looks at that afterwards, so one of the two
+ * sees the other. */
 #include "core/sched/sched.h"
 #include "core/sched/wake_ticket.h"
 
@@ -39,8 +40,7 @@ static void hand_over(struct rwlock *rwlock)
     struct list called = LIST_INIT(called);
     spin_lock(&rwlock->lock);
     while (!list_empty(&rwlock->waiters)) {
-        struct rwlock_waiter *first =
-            list_entry(rwlock->waiters.next, struct rwlock_waiter, node);
+        struct rwlock_waiter *first = list_entry(rwlock->waiters.next, struct rwlock_waiter, node);
         if (!try_take(rwlock, first->writer)) {
             break;
         }

@@ -17,7 +17,8 @@ void wait_queue_add(struct wait_queue *queue, struct wait_entry *entry)
     entry->queue = queue;
     list_push_back(&queue->entries, &entry->node);
     spin_unlock_irqrestore(&queue->lock, irq);
-    /* The entry is visible before the caller looks at the condition; pairs with wait_queue_notify. */
+    /* The entry is visible before the caller looks at the condition; pairs with wait_queue_notify.
+     */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -41,7 +42,7 @@ void wait_queue_notify(struct wait_queue *queue, uint32_t events)
         return;
     }
     bool irq = spin_lock_irqsave(&queue->lock);
-    list_for_each_safe(node, &queue->entries) {
+    list_for_each_safe (node, &queue->entries) {
         struct wait_entry *entry = list_entry(node, struct wait_entry, node);
         entry->notify(entry, events);
     }

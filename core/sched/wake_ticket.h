@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A one-time wake-up of a thread that waits in somebody's list, with no memory but the waiter's own stack. The waker
- * takes the ticket off the list and marks it (under the list's lock), then wakes the thread (with no lock), then lets it go: a
- * thread that sees the mark before its wake-up waits for the last step, so neither its stack nor the thread
- * itself can go away under the waker. */
+/* A one-time wake-up of a thread that waits in somebody's list, with no memory but the waiter's own
+ * stack. The waker takes the ticket off the list and marks it (under the list's lock), then wakes
+ * the thread (with no lock), then lets it go: a thread that sees the mark before its wake-up waits
+ * for the last step, so neither its stack nor the thread itself can go away under the waker. */
 #pragma once
 
 #include <stdint.h>
@@ -28,7 +28,8 @@ static inline void wake_ticket_call(struct wake_ticket *ticket)
     __atomic_store_n(&ticket->state, TICKET_CALLED, __ATOMIC_RELEASE);
 }
 
-/* Once after wake_ticket_call, soon: the waiter may be spinning for it. The ticket is gone afterwards. */
+/* Once after wake_ticket_call, soon: the waiter may be spinning for it. The ticket is gone
+ * afterwards. */
 static inline void wake_ticket_finish(struct wake_ticket *ticket)
 {
     thread_wake(ticket->thread);
@@ -47,7 +48,7 @@ static inline bool wake_ticket_called(struct wake_ticket *ticket)
     return true;
 }
 
-/* Sleeps until the ticket is called (0), `deadline` (-ETIMEDOUT) or, with THREAD_SLEEPING_SIGNAL, a signal (-EINTR). After an
- * error the ticket is still on its list, or was called just now: the caller takes the lock, then asks
- * wake_ticket_called. */
+/* Sleeps until the ticket is called (0), `deadline` (-ETIMEDOUT) or, with THREAD_SLEEPING_SIGNAL, a
+ * signal (-EINTR). After an error the ticket is still on its list, or was called just now: the
+ * caller takes the lock, then asks wake_ticket_called. */
 int wake_ticket_wait(struct wake_ticket *ticket, enum thread_state state, uint64_t deadline);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The system calls on signals but for rt_sigreturn (deliver.c). State and its lock: signal_internal.h. */
+/* The system calls on signals but for rt_sigreturn (deliver.c). State and its lock:
+ * signal_internal.h. */
 #include <linux/errno.h>
 
 #include "core/lib/string.h"
@@ -80,7 +81,9 @@ long sys_rt_sigpending(struct syscall_args *a)
     return copy_to_user(a->arg[0], &set, a->arg[1]);
 }
 
-/* --- waiting ------------------------------------------------------------------------------------------------------ */
+/* --- waiting
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /* One look for a signal of `set`; arranges to be woken for it when there is none. */
 static int look_for(struct signal_thread *thread, uint64_t set, struct signal_info *info)
@@ -171,7 +174,8 @@ long sys_pause(struct syscall_args *a)
     return wait_for_handler();
 }
 
-/* --- the alternate stack --------------------------------------------------------------------------------------------- */
+/* --- the alternate stack
+ * --------------------------------------------------------------------------------------------- */
 
 bool signal_on_stack(const struct signal_thread *thread, uint64_t rsp)
 {
@@ -199,7 +203,8 @@ int signal_set_stack(const struct signal_stack *stack, uint64_t rsp, uint64_t mi
     if (stack->size < minimum) {
         return -ENOMEM;
     }
-    thread->stack = (struct signal_stack){.base = stack->base, .flags = stack->flags, .size = stack->size};
+    thread->stack =
+        (struct signal_stack){.base = stack->base, .flags = stack->flags, .size = stack->size};
     return 0;
 }
 
@@ -222,7 +227,9 @@ long sys_sigaltstack(struct syscall_args *a)
     return a->arg[1] != 0 ? copy_to_user(a->arg[1], &old, sizeof(old)) : 0;
 }
 
-/* --- sending --------------------------------------------------------------------------------------------------------- */
+/* --- sending
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static struct signal_info from_user(int number, int code)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Signals on their way into the program and back: what happens to an interrupted system call, the frame that a handler finds, and
- * rt_sigreturn. The frame is Linux's for x86_64 (arch/x86/include/asm/sigframe.h, uapi/asm/{ucontext,sigcontext}.h).
- * Runs on the thread itself; signals.lock is held only to choose. */
+/* Signals on their way into the program and back: what happens to an interrupted system call, the
+ * frame that a handler finds, and rt_sigreturn. The frame is Linux's for x86_64
+ * (arch/x86/include/asm/sigframe.h, uapi/asm/{ucontext,sigcontext}.h). Runs on the thread itself;
+ * signals.lock is held only to choose. */
 #include <linux/errno.h>
 #include <stddef.h>
 
@@ -15,13 +16,15 @@
 
 #define NR_restart_syscall 219
 
-/* How far back from its return address a system call begins: the gate's sequence (goruntime/gate.h), SYSCALL. */
+/* How far back from its return address a system call begins: the gate's sequence
+ * (goruntime/gate.h), SYSCALL. */
 #define GATE_CALL_SIZE 14
 #define SYSCALL_INSTRUCTION_SIZE 2
 
 #define RFLAGS_TF 0x100u
 #define RFLAGS_DF 0x400u
-/* What a program may set: OF, DF, SF, ZF, AF, PF, CF. Not TF and AC: they would act on the kernel as well, in the same ring. */
+/* What a program may set: OF, DF, SF, ZF, AF, PF, CF. Not TF and AC: they would act on the kernel
+ * as well, in the same ring. */
 #define RFLAGS_PROGRAM_MAY_SET 0xcd5u
 
 #define RED_ZONE 128
@@ -68,7 +71,8 @@ _Static_assert(sizeof(struct sigcontext64) == 256, "struct sigcontext_64");
 _Static_assert(sizeof(struct ucontext64) == 304, "struct ucontext");
 _Static_assert(sizeof(struct signal_frame) == 440, "struct rt_sigframe");
 
-/* --- the interrupted system call ---------------------------------------------------------------------------------- */
+/* --- the interrupted system call
+ * ---------------------------------------------------------------------------------- */
 
 static void make_again(struct regs *regs, uint64_t number)
 {
@@ -76,7 +80,8 @@ static void make_again(struct regs *regs, uint64_t number)
     regs->rip -= regs->vector == VECTOR_SYSCALL ? GATE_CALL_SIZE : SYSCALL_INSTRUCTION_SIZE;
 }
 
-/* Turns a restart code into another attempt or -EINTR, once. `action` is the handler's that runs first, NULL: none runs. */
+/* Turns a restart code into another attempt or -EINTR, once. `action` is the handler's that runs
+ * first, NULL: none runs. */
 static void resolve_restart(struct regs *regs, const struct signal_action *action)
 {
     if (regs->vector < VECTOR_SYSCALL || (int64_t)regs->error < 0) {
@@ -116,7 +121,9 @@ long sys_restart_syscall(struct syscall_args *a)
     return restart->resume != NULL ? restart->resume(restart) : -EINTR;
 }
 
-/* --- building a frame ----------------------------------------------------------------------------------------------- */
+/* --- building a frame
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void fill_machine(struct sigcontext64 *machine, const struct regs *regs,
                          const struct signal_thread *thread, uint64_t mask)
@@ -203,7 +210,9 @@ static bool build_frame(struct regs *regs, struct signal_thread *thread,
     return true;
 }
 
-/* --- delivery -------------------------------------------------------------------------------------------------------- */
+/* --- delivery
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 enum choice { CHOICE_NONE, CHOICE_HANDLER, CHOICE_END };
 
@@ -274,7 +283,9 @@ void signal_deliver(struct regs *regs)
     signal_set_mask(blocked);
 }
 
-/* --- the way back ---------------------------------------------------------------------------------------------------- */
+/* --- the way back
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* Whether the area is a whole XSAVE area as hal_xstate_save makes it, by the marks at both ends. */
 static bool is_whole_xstate(const uint8_t *area, size_t size)
@@ -353,8 +364,8 @@ long sys_rt_sigreturn(struct syscall_args *a)
     struct signal_thread *thread = signal_current();
     struct ucontext64 context;
     uintptr_t frame = regs->rsp - sizeof(uint64_t); /* the handler's RET took the return address */
-    int error = copy_from_user(&context, frame + offsetof(struct signal_frame, context),
-                               sizeof(context));
+    int error =
+        copy_from_user(&context, frame + offsetof(struct signal_frame, context), sizeof(context));
     if (error == 0) {
         signal_set_mask(context.mask);
         pop_machine(regs, &context.machine);
@@ -368,7 +379,8 @@ long sys_rt_sigreturn(struct syscall_args *a)
     context.stack.flags &= (int32_t)(SS_AUTODISARM | SS_DISABLE);
     (void)signal_set_stack(&context.stack, regs->rsp, MINSIGSTKSZ);
 
-    /* RAX is the program's, not a result; and all registers must come back, which only the slow way out does. */
+    /* RAX is the program's, not a result; and all registers must come back, which only the slow way
+     * out does. */
     regs->error = (uint64_t)-1;
     __atomic_or_fetch(&thread->thread->work, WORK_SIGNAL, __ATOMIC_SEQ_CST);
     return (long)regs->rax;

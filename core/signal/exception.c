@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Exceptions of the CPU as signals (all but page faults), and the power button as one. The vectors are those of the Intel SDM 3A,
- * table 6-1; the codes Linux's (arch/x86/kernel/traps.c, sigaction(2)). */
+/* Exceptions of the CPU as signals (all but page faults), and the power button as one. The vectors
+ * are those of the Intel SDM 3A, table 6-1; the codes Linux's (arch/x86/kernel/traps.c,
+ * sigaction(2)). */
 
 #include "core/lib/log.h"
 #include "core/sched/sched.h"
@@ -21,7 +22,8 @@ enum {
     VECTOR_SIMD = 19,
 };
 
-/* The unmasked exception of highest rank: `status` has the flags, `masked` the mask bits at the same places. */
+/* The unmasked exception of highest rank: `status` has the flags, `masked` the mask bits at the
+ * same places. */
 static int float_code(uint32_t status, uint32_t masked)
 {
     uint32_t raised = status & ~masked;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Who gets which signal: queues of the process and of each thread, masks, dispositions. All of it is guarded by signals.lock; a signal is
- * taken off its queue under it, so that one signal is never delivered twice. WORK_SIGNAL of a thread is set by senders and cleared
- * only by the thread itself, under the lock. */
+/* Who gets which signal: queues of the process and of each thread, masks, dispositions. All of it
+ * is guarded by signals.lock; a signal is taken off its queue under it, so that one signal is never
+ * delivered twice. WORK_SIGNAL of a thread is set by senders and cleared only by the thread itself,
+ * under the lock. */
 #include "core/signal/signal.h"
 
 #include <linux/errno.h>
@@ -13,10 +14,11 @@
 #include "core/syscall/process.h"
 #include "core/time/cpu_timer.h"
 
-/* Without a handler these do nothing; the stop signals among them because there is nobody who could continue us. */
-#define SIGNALS_DEFAULT_IGNORED                                                                                        \
-    (SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGURG) | SIGNAL_BIT(SIGWINCH) | SIGNAL_BIT(SIGCONT) | SIGNAL_BIT(SIGSTOP) |     \
-     SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU))
+/* Without a handler these do nothing; the stop signals among them because there is nobody who could
+ * continue us. */
+#define SIGNALS_DEFAULT_IGNORED                                                                    \
+    (SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGURG) | SIGNAL_BIT(SIGWINCH) | SIGNAL_BIT(SIGCONT) |       \
+     SIGNAL_BIT(SIGSTOP) | SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU))
 
 #define ACTION_DEFAULT 0
 #define ACTION_IGNORE 1
@@ -48,12 +50,14 @@ bool signal_is_ignored(int number)
            (handler == ACTION_DEFAULT && (SIGNALS_DEFAULT_IGNORED & SIGNAL_BIT(number)) != 0);
 }
 
-/* --- queues ------------------------------------------------------------------------------------------------------- */
+/* --- queues
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 /* One more expiry of a timer whose signal still waits (timer_getoverrun(2)). */
 static bool count_overrun(struct signal_queue *queue, const struct signal_info *info)
 {
-    list_for_each(node, &queue->infos) {
+    list_for_each (node, &queue->infos) {
         struct signal_info *queued = &list_entry(node, struct queued_signal, node)->info;
         if (queued->signo == info->signo && queued->code == SI_TIMER &&
             queued->timer.timer_id == info->timer.timer_id) {
@@ -88,7 +92,7 @@ static void take(struct signal_queue *queue, int number, struct signal_info *inf
     memset(info, 0, sizeof(*info));
     info->signo = number;
     info->code = SI_USER;
-    list_for_each_safe(node, &queue->infos) {
+    list_for_each_safe (node, &queue->infos) {
         struct queued_signal *queued = list_entry(node, struct queued_signal, node);
         if (queued->info.signo != number) {
             continue;
@@ -114,7 +118,7 @@ static void discard(struct signal_queue *queue, uint64_t set)
         return;
     }
     queue->set &= ~set;
-    list_for_each_safe(node, &queue->infos) {
+    list_for_each_safe (node, &queue->infos) {
         struct queued_signal *queued = list_entry(node, struct queued_signal, node);
         if ((SIGNAL_BIT(queued->info.signo) & set) != 0) {
             list_remove(node);
@@ -143,7 +147,9 @@ int signal_dequeue(struct signal_thread *thread, uint64_t set, struct signal_inf
     return number;
 }
 
-/* --- who looks ---------------------------------------------------------------------------------------------------- */
+/* --- who looks
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* Lock held, so the thread stays. */
 static void alert(struct signal_thread *thread)
@@ -172,7 +178,7 @@ static void alert_one(uint64_t bit)
         return;
     }
     struct signal_thread *chosen = NULL;
-    list_for_each(node, &signals.threads) {
+    list_for_each (node, &signals.threads) {
         struct signal_thread *thread = list_entry(node, struct signal_thread, node);
         if (wants(thread, bit) && (chosen == NULL || !is_alerted(thread))) {
             chosen = thread;
@@ -229,17 +235,20 @@ bool signal_pending(void)
     return (pending & ~thread->blocked) != 0;
 }
 
-/* The work bit and nothing more: a system call that is interrupted by it always passes signal_deliver, also when
- * another thread has taken the signal meanwhile. */
+/* The work bit and nothing more: a system call that is interrupted by it always passes
+ * signal_deliver, also when another thread has taken the signal meanwhile. */
 bool thread_signal_pending(void)
 {
     uint32_t work = __atomic_load_n(&current_thread()->work, __ATOMIC_ACQUIRE);
     return (work & (WORK_SIGNAL | WORK_EXIT)) != 0;
 }
 
-/* --- sending ------------------------------------------------------------------------------------------------------ */
+/* --- sending
+ * ------------------------------------------------------------------------------------------------------
+ */
 
-/* Linux drops an ignored signal at once unless it is blocked: somebody may ask for it by rt_sigtimedwait. */
+/* Linux drops an ignored signal at once unless it is blocked: somebody may ask for it by
+ * rt_sigtimedwait. */
 void signal_send_thread(struct thread *thread, const struct signal_info *info)
 {
     uint64_t bit = SIGNAL_BIT(info->signo);
@@ -256,7 +265,7 @@ void signal_send_thread(struct thread *thread, const struct signal_info *info)
 
 static bool is_blocked_everywhere(uint64_t bit)
 {
-    list_for_each(node, &signals.threads) {
+    list_for_each (node, &signals.threads) {
         if ((list_entry(node, struct signal_thread, node)->blocked & bit) == 0) {
             return false;
         }
@@ -311,13 +320,15 @@ void signal_set_action(int number, const struct signal_action *action)
     signals.actions[number - 1].mask &= ~SIGNALS_UNBLOCKABLE;
     if (signal_is_ignored(number)) {
         discard(&signals.pending, SIGNAL_BIT(number));
-        list_for_each(node, &signals.threads) {
+        list_for_each (node, &signals.threads) {
             discard(&list_entry(node, struct signal_thread, node)->pending, SIGNAL_BIT(number));
         }
     }
 }
 
-/* --- threads ------------------------------------------------------------------------------------------------------- */
+/* --- threads
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 int signal_thread_init(struct thread *thread, const struct thread *parent)
 {
@@ -354,7 +365,8 @@ void signal_thread_free(struct thread *thread)
     kfree(old);
 }
 
-/* --- masks for the length of a system call ------------------------------------------------------------------------- */
+/* --- masks for the length of a system call
+ * ------------------------------------------------------------------------- */
 
 int signal_mask_during(uintptr_t address, size_t size)
 {

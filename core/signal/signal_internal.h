@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by the files of core/signal. Everything here is guarded by signals.lock (LOCK_SIGNAL, taken with interrupts masked),
- * except what says that only its own thread touches it. */
+/* Shared by the files of core/signal. Everything here is guarded by signals.lock (LOCK_SIGNAL,
+ * taken with interrupts masked), except what says that only its own thread touches it. */
 #pragma once
 
 #include <linux/signal.h>
@@ -14,9 +14,9 @@
 #define SIGNAL_COUNT 64
 #define SIGNAL_BIT(number) (1ull << ((number)-1))
 #define SIGNALS_UNBLOCKABLE (SIGNAL_BIT(SIGKILL) | SIGNAL_BIT(SIGSTOP))
-#define SIGNALS_SYNCHRONOUS                                                                                            \
-    (SIGNAL_BIT(SIGSEGV) | SIGNAL_BIT(SIGBUS) | SIGNAL_BIT(SIGILL) | SIGNAL_BIT(SIGTRAP) | SIGNAL_BIT(SIGFPE) |       \
-     SIGNAL_BIT(SIGSYS))
+#define SIGNALS_SYNCHRONOUS                                                                        \
+    (SIGNAL_BIT(SIGSEGV) | SIGNAL_BIT(SIGBUS) | SIGNAL_BIT(SIGILL) | SIGNAL_BIT(SIGTRAP) |         \
+     SIGNAL_BIT(SIGFPE) | SIGNAL_BIT(SIGSYS))
 
 /* struct sigaction as the kernel has it (rt_sigaction(2)). */
 struct signal_action {
@@ -40,14 +40,14 @@ struct signal_queue {
 
 struct signal_thread {
     struct thread *thread;
-    struct list node;       /* in signals.threads */
-    uint64_t blocked;       /* written by its own thread only */
-    uint64_t saved_mask;    /* own thread: comes back when `restore_mask` */
-    bool restore_mask;      /* own thread: blocked is only for the duration of a system call */
-    uint64_t waiting_for;   /* rt_sigtimedwait: wake for these although they are blocked */
+    struct list node;     /* in signals.threads */
+    uint64_t blocked;     /* written by its own thread only */
+    uint64_t saved_mask;  /* own thread: comes back when `restore_mask` */
+    bool restore_mask;    /* own thread: blocked is only for the duration of a system call */
+    uint64_t waiting_for; /* rt_sigtimedwait: wake for these although they are blocked */
     struct signal_queue pending;
-    struct signal_stack stack;    /* own thread */
-    struct restart_block restart; /* own thread */
+    struct signal_stack stack;                         /* own thread */
+    struct restart_block restart;                      /* own thread */
     uint64_t fault_address, fault_vector, fault_error; /* own thread: the last exception */
 };
 
@@ -63,14 +63,15 @@ extern struct signals signals;
 /* The current thread's. */
 struct signal_thread *signal_current(void);
 
-/* Takes one pending signal of `set` off the queues of the thread and the process; its number or 0. Lock held. */
+/* Takes one pending signal of `set` off the queues of the thread and the process; its number or 0.
+ * Lock held. */
 int signal_dequeue(struct signal_thread *thread, uint64_t set, struct signal_info *info);
 
 /* Makes WORK_SIGNAL of the current thread say whether something is deliverable. Lock held. */
 void signal_recalculate(struct signal_thread *thread);
 
-/* Changes the current thread's mask and looks what is pending now; hands process signals over that it no longer
- * takes. No lock held. */
+/* Changes the current thread's mask and looks what is pending now; hands process signals over that
+ * it no longer takes. No lock held. */
 void signal_set_mask(uint64_t mask);
 
 /* Whether nothing happens on this signal. Lock held. */
@@ -79,7 +80,8 @@ bool signal_is_ignored(int number);
 /* Sets an action, dropping what is pending if it is ignored now. Lock held. */
 void signal_set_action(int number, const struct signal_action *action);
 
-/* Handler called by a program that was told its own frame is broken: SIGSEGV, or the end when that cannot be handled either. */
+/* Handler called by a program that was told its own frame is broken: SIGSEGV, or the end when that
+ * cannot be handled either. */
 void signal_force_broken_frame(int while_delivering);
 
 /* As Linux's sigaltstack(2) on the current thread, for a program whose stack pointer is `rsp`. */

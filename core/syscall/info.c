@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the program asks about itself and the machine: ids, names, limits, affinity, random bytes. The process is pid 1, run by root, in a
- * session of its own. `limits` is guarded by limits_lock. */
+/* What the program asks about itself and the machine: ids, names, limits, affinity, random bytes.
+ * The process is pid 1, run by root, in a session of its own. `limits` is guarded by limits_lock.
+ */
 #include <asm/prctl.h>
 #include <linux/capability.h>
 #include <linux/errno.h>
@@ -24,7 +25,9 @@
 #define PARENT_PROCESS_ID 0
 #define ROOT_ID 0
 
-/* --- ids ------------------------------------------------------------------------------------------------------------ */
+/* --- ids
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 long sys_getpid(struct syscall_args *a)
 {
@@ -117,7 +120,8 @@ long sys_getsid(struct syscall_args *a)
     return group_of(a->arg[0]);
 }
 
-/* A session leader can neither move to another group nor start a session (setpgid(2), setsid(2)). */
+/* A session leader can neither move to another group nor start a session (setpgid(2), setsid(2)).
+ */
 long sys_setpgid(struct syscall_args *a)
 {
     long group = group_of(a->arg[0]);
@@ -158,7 +162,9 @@ long sys_capget(struct syscall_args *a)
     return copy_to_user(a->arg[1], data, sizeof(data));
 }
 
-/* --- the machine ---------------------------------------------------------------------------------------------------- */
+/* --- the machine
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 long sys_uname(struct syscall_args *a)
 {
@@ -198,26 +204,25 @@ long sys_sysinfo(struct syscall_args *a)
     return copy_to_user(a->arg[0], &info, sizeof(info));
 }
 
-/* --- limits --------------------------------------------------------------------------------------------------------- */
+/* --- limits
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 #define STACK_LIMIT (8ull << 20)
 #define UNLIMITED (~0ull)
-#define NO_LIMIT {UNLIMITED, UNLIMITED}
+#define NO_LIMIT                                                                                   \
+    {                                                                                              \
+        UNLIMITED, UNLIMITED                                                                       \
+    }
 
 static struct spinlock limits_lock = SPINLOCK_INIT(LOCK_CLASS_NONE);
 static struct rlimit64 limits[RLIM_NLIMITS] = {
-    [RLIMIT_CPU] = NO_LIMIT,
-    [RLIMIT_FSIZE] = NO_LIMIT,
-    [RLIMIT_DATA] = NO_LIMIT,
-    [RLIMIT_STACK] = {STACK_LIMIT, UNLIMITED},
-    [RLIMIT_CORE] = {0, UNLIMITED},
-    [RLIMIT_RSS] = NO_LIMIT,
-    [RLIMIT_NPROC] = NO_LIMIT,
-    [RLIMIT_NOFILE] = {0, FD_MAX}, /* the soft limit is fd_limit */
-    [RLIMIT_MEMLOCK] = NO_LIMIT,
-    [RLIMIT_AS] = NO_LIMIT,
-    [RLIMIT_LOCKS] = NO_LIMIT,
-    [RLIMIT_SIGPENDING] = NO_LIMIT,
+    [RLIMIT_CPU] = NO_LIMIT,        [RLIMIT_FSIZE] = NO_LIMIT,
+    [RLIMIT_DATA] = NO_LIMIT,       [RLIMIT_STACK] = {STACK_LIMIT, UNLIMITED},
+    [RLIMIT_CORE] = {0, UNLIMITED}, [RLIMIT_RSS] = NO_LIMIT,
+    [RLIMIT_NPROC] = NO_LIMIT,      [RLIMIT_NOFILE] = {0, FD_MAX}, /* the soft limit is fd_limit */
+    [RLIMIT_MEMLOCK] = NO_LIMIT,    [RLIMIT_AS] = NO_LIMIT,
+    [RLIMIT_LOCKS] = NO_LIMIT,      [RLIMIT_SIGPENDING] = NO_LIMIT,
     [RLIMIT_RTTIME] = NO_LIMIT,
 };
 
@@ -245,7 +250,7 @@ static int set_limit(unsigned resource, const struct rlimit64 *new)
     }
     limits[resource] = *new;
     if (resource == RLIMIT_NOFILE) {
-        __atomic_store_n(&fd_limit, (uint32_t)new->rlim_cur, __ATOMIC_RELAXED);
+        __atomic_store_n(&fd_limit, (uint32_t) new->rlim_cur, __ATOMIC_RELAXED);
     }
     return 0;
 }
@@ -297,9 +302,12 @@ long sys_setrlimit(struct syscall_args *a)
     return exchange_limit((unsigned)a->arg[0], &new, &old);
 }
 
-/* --- the thread ----------------------------------------------------------------------------------------------------- */
+/* --- the thread
+ * -----------------------------------------------------------------------------------------------------
+ */
 
-/* PR_SET_VMA among what is refused: a runtime that is told it works would call it for every mapping. */
+/* PR_SET_VMA among what is refused: a runtime that is told it works would call it for every
+ * mapping. */
 long sys_prctl(struct syscall_args *a)
 {
     struct thread *thread = current_thread();
@@ -373,7 +381,9 @@ long sys_personality(struct syscall_args *a)
     return wanted == 0 || wanted == UINT32_MAX ? 0 : -EINVAL;
 }
 
-/* --- scheduling ----------------------------------------------------------------------------------------------------- */
+/* --- scheduling
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 long sys_sched_yield(struct syscall_args *a)
 {
@@ -461,7 +471,9 @@ long sys_membarrier(struct syscall_args *a)
     return a->arg[0] == 0 && a->arg[1] == 0 ? 0 : -EINVAL;
 }
 
-/* --- random bytes --------------------------------------------------------------------------------------------------- */
+/* --- random bytes
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 #define RANDOM_PIECE 256
 #define RANDOM_MAX 0x7ffff000ul /* MAX_RW_COUNT */

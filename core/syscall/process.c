@@ -18,7 +18,9 @@
 #include "goruntime/hostlink.h"
 #include "hal.h"
 
-/* --- the end -------------------------------------------------------------------------------------------------------- */
+/* --- the end
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 /* Somebody else ends the process. */
 _Noreturn static void wait_for_the_end(void)
@@ -41,7 +43,8 @@ void process_exit(int status)
     hal_shutdown(HAL_SHUTDOWN_EXIT, status & 0xff);
 }
 
-/* What a shell prints for a program that a signal has ended (strsignal(3)); nothing for those that somebody asked for. */
+/* What a shell prints for a program that a signal has ended (strsignal(3)); nothing for those that
+ * somebody asked for. */
 static const char *const death_notes[] = {
     [SIGHUP] = "Hangup",
     [SIGQUIT] = "Quit",
@@ -101,13 +104,15 @@ long sys_exit(struct syscall_args *a)
     thread_exit();
 }
 
-/* --- clone ---------------------------------------------------------------------------------------------------------- */
+/* --- clone
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 /* A thread shares all this. What asks for less is fork, which one address space cannot do. */
 #define CLONE_THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
-#define CLONE_KNOWN_FLAGS                                                                                              \
-    (CLONE_THREAD_FLAGS | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID |                    \
-     CLONE_CHILD_CLEARTID | CLONE_DETACHED)
+#define CLONE_KNOWN_FLAGS                                                                          \
+    (CLONE_THREAD_FLAGS | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |                     \
+     CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_DETACHED)
 
 /* The child's beginning, on its own kernel stack: takes its frame, goes to the program. */
 static void child_main(void *argument)
@@ -143,7 +148,8 @@ long sys_clone(struct syscall_args *a)
     uint64_t flags = a->arg[0];
     uintptr_t stack = a->arg[1], parent_tid = a->arg[2], child_tid = a->arg[3], tls = a->arg[4];
     struct thread *parent = current_thread(), *child;
-    if ((flags & CLONE_THREAD_FLAGS) != CLONE_THREAD_FLAGS || (flags & ~(uint64_t)CLONE_KNOWN_FLAGS) != 0) {
+    if ((flags & CLONE_THREAD_FLAGS) != CLONE_THREAD_FLAGS ||
+        (flags & ~(uint64_t)CLONE_KNOWN_FLAGS) != 0) {
         return -ENOSYS;
     }
     if ((flags & CLONE_SETTLS) != 0 && tls >= USER_END) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Clock ids, conversions, and the system calls that read clocks. Owns no state: the clocks are the platform's. */
+/* Clock ids, conversions, and the system calls that read clocks. Owns no state: the clocks are the
+ * platform's. */
 #include "core/time/clock.h"
 
 #include <linux/errno.h>
@@ -50,7 +51,9 @@ int timespec_to_user(uintptr_t address, uint64_t ns)
     return copy_to_user(address, &time, sizeof(time));
 }
 
-/* --- CPU-time clocks ------------------------------------------------------------------------------------------------- */
+/* --- CPU-time clocks
+ * -------------------------------------------------------------------------------------------------
+ */
 
 int cpu_clock_parse(int clock_id, struct cpu_clock *clock)
 {
@@ -63,7 +66,8 @@ int cpu_clock_parse(int clock_id, struct cpu_clock *clock)
         clock->tid = current_thread()->tid;
         return 0;
     }
-    /* A negative id has the complement of a pid or tid above three bits: 4 says thread, the rest which time. */
+    /* A negative id has the complement of a pid or tid above three bits: 4 says thread, the rest
+     * which time. */
     if (clock_id >= 0 || (clock_id & 3) == 3) {
         return -EINVAL;
     }
@@ -119,7 +123,9 @@ int clock_get(int clock_id, uint64_t *ns)
     }
 }
 
-/* --- system calls ----------------------------------------------------------------------------------------------------- */
+/* --- system calls
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 long sys_clock_gettime(struct syscall_args *a)
 {

@@ -11,7 +11,8 @@ struct timespec64 {
     int64_t nanoseconds;
 };
 
-/* The time of a Linux clock id (CLOCK_REALTIME, CLOCK_MONOTONIC, _RAW, _COARSE, BOOTTIME, TAI, PROCESS_CPUTIME_ID, THREAD_CPUTIME_ID and thread clocks): -EINVAL. */
+/* The time of a Linux clock id (CLOCK_REALTIME, CLOCK_MONOTONIC, _RAW, _COARSE, BOOTTIME, TAI,
+ * PROCESS_CPUTIME_ID, THREAD_CPUTIME_ID and thread clocks): -EINVAL. */
 int clock_get(int clock_id, uint64_t *ns);
 
 /* Wall-clock ns since 1970. */

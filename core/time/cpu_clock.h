@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Which CPU time a clock id names: CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID, and the ids that clock_getcpuclockid(3) and
- * pthread_getcpuclockid(3) make (Linux, include/linux/posix-timers_types.h). */
+/* Which CPU time a clock id names: CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID, and the ids
+ * that clock_getcpuclockid(3) and pthread_getcpuclockid(3) make (Linux,
+ * include/linux/posix-timers_types.h). */
 #pragma once
 
 #include <stdbool.h>

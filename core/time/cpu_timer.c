@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* CPU time and timers on it. Each thread brings what it has used to the process's counter when it gives its CPU up and when the one-shot
- * timer looks, so with n busy CPUs a process timer expires n times as often and each time on a CPU that has used its share:
- * that is what a profiler wants. `lock` guards the lists and every struct cpu_timer. */
+/* CPU time and timers on it. Each thread brings what it has used to the process's counter when it
+ * gives its CPU up and when the one-shot timer looks, so with n busy CPUs a process timer expires n
+ * times as often and each time on a CPU that has used its share: that is what a profiler wants.
+ * `lock` guards the lists and every struct cpu_timer. */
 #include "core/time/cpu_timer.h"
 
 #include "core/time/posix_timer.h"
@@ -9,11 +10,13 @@
 
 static struct spinlock lock = SPINLOCK_INIT(LOCK_TIMER);
 static struct cpu_timer *process_timers; /* lock */
-static uint64_t process_counted;         /* CPU time counted while process timers were armed; atomic */
-static uint64_t ended_ns;                /* CPU time of threads that are no more; atomic */
+static uint64_t process_counted; /* CPU time counted while process timers were armed; atomic */
+static uint64_t ended_ns;        /* CPU time of threads that are no more; atomic */
 bool cpu_timer_process_active;
 
-/* --- CPU time ------------------------------------------------------------------------------------------------------- */
+/* --- CPU time
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 uint64_t thread_cpu_time(const struct thread *thread)
 {
@@ -45,7 +48,9 @@ uint64_t cpu_timer_time(struct thread *thread)
                           : __atomic_load_n(&process_counted, __ATOMIC_RELAXED);
 }
 
-/* --- arming ------------------------------------------------------------------------------------------------------- */
+/* --- arming
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 void cpu_timer_init(struct cpu_timer *timer, void (*expired)(struct cpu_timer *, uint32_t))
 {
@@ -96,7 +101,8 @@ static void announce(const struct thread *thread)
     hal_irq_restore(irq);
 }
 
-void cpu_timer_arm(struct cpu_timer *timer, struct thread *thread, uint64_t expires, uint64_t interval)
+void cpu_timer_arm(struct cpu_timer *timer, struct thread *thread, uint64_t expires,
+                   uint64_t interval)
 {
     if (thread == NULL && !__atomic_load_n(&cpu_timer_process_active, __ATOMIC_RELAXED)) {
         thread_for_each(start_counting, NULL);
@@ -155,7 +161,9 @@ void cpu_timer_thread_end(struct thread *thread)
     }
 }
 
-/* --- expiring ----------------------------------------------------------------------------------------------------- */
+/* --- expiring
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 void cpu_timer_account_process(struct thread *thread)
 {
@@ -195,7 +203,8 @@ uint64_t cpu_timer_deadline(struct thread *thread, uint64_t now)
     return least < UINT64_MAX - now ? now + least : UINT64_MAX;
 }
 
-/* The first timer that is due and not being run by another CPU: moved to its next expiry. Lock held. */
+/* The first timer that is due and not being run by another CPU: moved to its next expiry. Lock
+ * held. */
 static struct cpu_timer *take_due(struct cpu_timer *first, uint64_t time, uint32_t *overrun)
 {
     struct cpu_timer *timer = first;

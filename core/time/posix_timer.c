@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Timers that send signals: those of timer_create and the three of setitimer. `calls` serialises the system calls; `table_lock` guards the table of
- * timers for those who come without it. A callback reads only what its timer's owner set before arming, and arms again only while `active`. */
+/* Timers that send signals: those of timer_create and the three of setitimer. `calls` serialises
+ * the system calls; `table_lock` guards the table of timers for those who come without it. A
+ * callback reads only what its timer's owner set before arming, and arms again only while `active`.
+ */
 #include <asm/siginfo.h>
 #include <asm/signal.h>
 #include <linux/errno.h>
@@ -23,15 +25,15 @@
 enum timer_base { BASE_MONOTONIC, BASE_WALL, BASE_THREAD, BASE_PROCESS };
 
 struct posix_timer {
-    int32_t id;          /* -1: an interval timer */
+    int32_t id; /* -1: an interval timer */
     enum timer_base base;
-    int32_t base_tid;    /* BASE_THREAD: whose time */
-    int32_t notify;      /* SIGEV_ */
+    int32_t base_tid; /* BASE_THREAD: whose time */
+    int32_t notify;   /* SIGEV_ */
     int32_t notify_tid;
     int32_t signal;
-    uint64_t value;      /* for the handler */
-    int32_t overrun;     /* of the signal delivered last; table_lock */
-    bool active;         /* may arm itself again; atomic */
+    uint64_t value;              /* for the handler */
+    int32_t overrun;             /* of the signal delivered last; table_lock */
+    bool active;                 /* may arm itself again; atomic */
     uint64_t deadline, interval; /* monotonic ns; written by the callback while active */
     struct timer timer;
     struct cpu_timer cpu;
@@ -49,7 +51,9 @@ static struct spinlock table_lock = SPINLOCK_INIT(LOCK_TIMER);
 static struct posix_timer **table; /* by id, NULL: free; written under both locks */
 static int32_t table_size;
 
-/* --- expiring ----------------------------------------------------------------------------------------------------- */
+/* --- expiring
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static int send_to(struct thread *thread, void *info)
 {
@@ -81,7 +85,8 @@ static void clock_expired(struct timer *clock)
         return;
     }
     if (timer->interval != 0) {
-        timer->deadline = interval_next(timer->deadline, hal_clock_monotonic(), timer->interval, &overrun);
+        timer->deadline =
+            interval_next(timer->deadline, hal_clock_monotonic(), timer->interval, &overrun);
         timer_arm(clock, timer->deadline);
     } else {
         __atomic_store_n(&timer->active, false, __ATOMIC_RELEASE);
@@ -94,7 +99,8 @@ static void cpu_expired(struct cpu_timer *cpu, uint32_t overrun)
     send(container_of(cpu, struct posix_timer, cpu), overrun);
 }
 
-/* --- setting, under `calls` --------------------------------------------------------------------------------------- */
+/* --- setting, under `calls`
+ * --------------------------------------------------------------------------------------- */
 
 static void timer_setup(struct posix_timer *timer)
 {
@@ -146,11 +152,13 @@ static int start_on_thread(struct thread *thread, void *context)
     return 0;
 }
 
-static void start_on_cpu_time(struct posix_timer *timer, uint64_t value, uint64_t interval, bool absolute)
+static void start_on_cpu_time(struct posix_timer *timer, uint64_t value, uint64_t interval,
+                              bool absolute)
 {
     struct cpu_start start = {timer, value, interval, absolute};
     if (timer->base == BASE_THREAD) {
-        thread_with(timer->base_tid, start_on_thread, &start); /* a thread that has ended uses no time */
+        thread_with(timer->base_tid, start_on_thread,
+                    &start); /* a thread that has ended uses no time */
         return;
     }
     if (absolute) {
@@ -184,7 +192,8 @@ static void set(struct posix_timer *timer, uint64_t value, uint64_t interval, bo
     }
 }
 
-/* --- timer_create and its family ---------------------------------------------------------------------------------- */
+/* --- timer_create and its family
+ * ---------------------------------------------------------------------------------- */
 
 static int parse_clock(int clock_id, struct posix_timer *timer)
 {
@@ -395,7 +404,9 @@ void posix_timer_delivered(int32_t id, int32_t overrun)
     spin_unlock_irqrestore(&table_lock, irq);
 }
 
-/* --- setitimer ------------------------------------------------------------------------------------------------------ */
+/* --- setitimer
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /* User and system time are not told apart, so ITIMER_VIRTUAL counts both. */
 static struct posix_timer interval_timers[] = {
@@ -430,7 +441,8 @@ static int timevals_from_user(uintptr_t from, uint64_t *interval, uint64_t *valu
             return -EINVAL;
         }
         bool fits = (uint64_t)seconds < UINT64_MAX / NS_PER_SECOND;
-        *out[i] = fits ? (uint64_t)seconds * NS_PER_SECOND + (uint64_t)microseconds * 1000 : UINT64_MAX;
+        *out[i] =
+            fits ? (uint64_t)seconds * NS_PER_SECOND + (uint64_t)microseconds * 1000 : UINT64_MAX;
     }
     return 0;
 }
@@ -438,8 +450,9 @@ static int timevals_from_user(uintptr_t from, uint64_t *interval, uint64_t *valu
 static int timevals_to_user(uintptr_t to, uint64_t interval, uint64_t left)
 {
     uint64_t us = left / 1000 + (left % 1000 != 0); /* never 0 while it runs */
-    int64_t times[4] = {(int64_t)(interval / NS_PER_SECOND), (int64_t)(interval % NS_PER_SECOND / 1000),
-                        (int64_t)(us / 1000000), (int64_t)(us % 1000000)};
+    int64_t times[4] = {(int64_t)(interval / NS_PER_SECOND),
+                        (int64_t)(interval % NS_PER_SECOND / 1000), (int64_t)(us / 1000000),
+                        (int64_t)(us % 1000000)};
     return copy_to_user(to, times, sizeof(times));
 }
 

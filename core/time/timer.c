@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* One pairing heap of timers for each CPU (Fredman, Sedgewick, Sleator, Tarjan 1986): arming costs a comparison, taking the earliest
- * a logarithmic number. A timer belongs to timer->queue and its lock; it changes queues only when it is off every
- * heap and no callback of it runs, so looking at timer->queue again under the lock tells whether it is the right lock. */
+/* One pairing heap of timers for each CPU (Fredman, Sedgewick, Sleator, Tarjan 1986): arming costs
+ * a comparison, taking the earliest a logarithmic number. A timer belongs to timer->queue and its
+ * lock; it changes queues only when it is off every heap and no callback of it runs, so looking at
+ * timer->queue again under the lock tells whether it is the right lock. */
 #include "core/time/timer.h"
 
 #include <stddef.h>
@@ -24,7 +25,9 @@ void timer_init(struct timer *timer, void (*expired)(struct timer *))
     timer->armed = false;
 }
 
-/* --- the heap --------------------------------------------------------------------------------------------------- */
+/* --- the heap
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 /* Two roots into one; at equal deadlines `left` comes first. */
 static struct timer *merge(struct timer *left, struct timer *right)
@@ -43,7 +46,8 @@ static struct timer *merge(struct timer *left, struct timer *right)
     return left;
 }
 
-/* The siblings from `first` on into one heap: pairs from left to right, then their sum from right to left. */
+/* The siblings from `first` on into one heap: pairs from left to right, then their sum from right
+ * to left. */
 static struct timer *merge_siblings(struct timer *first)
 {
     struct timer *pairs = NULL;
@@ -98,7 +102,8 @@ static void heap_remove(struct timer_queue *queue, struct timer *timer)
     }
 }
 
-/* --- arming and disarming ---------------------------------------------------------------------------------------- */
+/* --- arming and disarming
+ * ---------------------------------------------------------------------------------------- */
 
 /* Locks and returns the timer's queue; NULL when it has never been armed. Interrupts masked. */
 static struct timer_queue *lock_queue_of(struct timer *timer)
@@ -116,7 +121,8 @@ static struct timer_queue *lock_queue_of(struct timer *timer)
     }
 }
 
-/* Locks the queue that the timer is to be armed in, with the timer off the heap. Interrupts masked. */
+/* Locks the queue that the timer is to be armed in, with the timer off the heap. Interrupts masked.
+ */
 static struct timer_queue *claim(struct timer *timer, struct timer_queue *mine)
 {
     for (;;) {
@@ -148,7 +154,8 @@ void timer_arm(struct timer *timer, uint64_t deadline)
     struct timer_queue *queue = claim(timer, mine);
     timer->deadline = deadline;
     heap_insert(queue, timer);
-    /* timer_run looks at the heap again by itself after a callback, and its caller arms the hardware. */
+    /* timer_run looks at the heap again by itself after a callback, and its caller arms the
+     * hardware. */
     bool earliest = queue == mine && queue->first == timer && queue->running == NULL;
     spin_unlock(&queue->lock);
     if (earliest) {
@@ -157,7 +164,8 @@ void timer_arm(struct timer *timer, uint64_t deadline)
     hal_irq_restore(irq);
 }
 
-/* The one-shot timer stays armed for a deadline that is gone: one interrupt too many costs less than setting it each time. */
+/* The one-shot timer stays armed for a deadline that is gone: one interrupt too many costs less
+ * than setting it each time. */
 static bool disarm(struct timer *timer, bool wait)
 {
     bool irq = hal_irq_save();
@@ -189,7 +197,9 @@ bool timer_disarm(struct timer *timer)
     return disarm(timer, false);
 }
 
-/* --- running ---------------------------------------------------------------------------------------------------- */
+/* --- running
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 uint64_t timer_next(struct timer_queue *queue)
 {

@@ -15,8 +15,12 @@ REASONS = {
     "files": "reads files outside of its folder",
 }
 
-# What Go's tests say when they skip themselves for want of a program to run.
-NO_PROGRAMS = re.compile(r"skipping test.*('go build'|'go run'|no cgo|not found)")
+# What Go's tests say when they skip themselves for want of a program to run, or of something that
+# the host's CPUs have and QEMU's do not, or of a second CPU.
+EXCUSE = re.compile(
+    r"skipping test.*('go build'|'go run'|no cgo|not found)"
+    r"|implementation not supported|on 1 processor|insufficient CPU"
+)
 
 # What the project is held to; `...` is expanded by `go list`.
 LONG_LIST = (
@@ -113,12 +117,12 @@ UNSUPPORTED = read_unsupported()
 
 
 def reason_unsupported(comparison, test, mine, text):
-    """Why a test cannot pass here, or None. A test that skips itself for want of a program says so
-    in `text`; what such a test would have begun is missing then."""
+    """Why a test cannot pass here, or None. A test that skips itself says why in `text`; what such
+    a test would have begun is missing then."""
     reason = UNSUPPORTED.get((comparison.package, test.split("/")[0]))
     if reason is None and mine == "SKIP":
         for said in re.findall(rf"^=== \w+ +{re.escape(test)}\n(.*)$", text, re.M):
-            if NO_PROGRAMS.search(said):
+            if EXCUSE.search(said):
                 reason = said.strip()
     if reason is None and mine == "MISSING":
         above = (test[:at] for at, letter in enumerate(test) if letter == "/")

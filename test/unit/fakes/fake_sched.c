@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* fake_sched.h. Each thread sleeps on a condition variable under its own mutex, which also guards its state. */
+/* fake_sched.h. Each thread sleeps on a condition variable under its own mutex, which also guards
+ * its state. */
 #include "fakes/fake_sched.h"
 
 #include <errno.h>
@@ -120,7 +121,8 @@ int thread_sleep(uint64_t deadline)
     int result = 0;
     pthread_mutex_lock(&thread->mutex);
     bool by_signal = thread->thread.state == THREAD_SLEEPING_SIGNAL;
-    while (thread->thread.state != THREAD_RUNNABLE && !(by_signal && thread->signal) && result == 0) {
+    while (thread->thread.state != THREAD_RUNNABLE && !(by_signal && thread->signal) &&
+           result == 0) {
         if (deadline == UINT64_MAX) {
             pthread_cond_wait(&thread->changed, &thread->mutex);
         } else {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads of the kernel as host threads, each on a CPU of its own, that sleep and wake as core/sched promises. */
+/* Threads of the kernel as host threads, each on a CPU of its own, that sleep and wake as
+ * core/sched promises. */
 #pragma once
 
 #include "core/sched/sched.h"

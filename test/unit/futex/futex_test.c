@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* core/sched/futex.c with host threads as waiters and wakers. The program's memory is the test's own; a page at UNMAPPED is not there
- * until somebody copies from it. */
+/* core/sched/futex.c with host threads as waiters and wakers. The program's memory is the test's
+ * own; a page at UNMAPPED is not there until somebody copies from it. */
 #include <errno.h>
 #include <string.h>
 
@@ -20,7 +20,9 @@ long sys_futex(struct syscall_args *a);
 static uint32_t lazy_word;
 static bool lazy_mapped;
 
-/* --- fakes ---------------------------------------------------------------------------------------------------------- */
+/* --- fakes
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 int load_user_u32_nofault(uint32_t *value, uintptr_t from)
 {
@@ -43,7 +45,8 @@ int copy_from_user(void *to, uintptr_t from, size_t size)
 
 int cmpxchg_user_u32(uintptr_t address, uint32_t *old, uint32_t new_value)
 {
-    __atomic_compare_exchange_n((uint32_t *)address, old, new_value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    __atomic_compare_exchange_n((uint32_t *)address, old, new_value, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_SEQ_CST);
     return 0;
 }
 
@@ -66,7 +69,8 @@ int timespec_from_user(uintptr_t address, uint64_t *ns)
 
 static _Thread_local struct restart_block restart_block;
 
-long restart_later(long (*resume)(const struct restart_block *), uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+long restart_later(long (*resume)(const struct restart_block *), uint64_t a, uint64_t b, uint64_t c,
+                   uint64_t d)
 {
     restart_block = (struct restart_block){resume, {a, b, c, d}};
     return -ERESTART_RESTARTBLOCK;
@@ -76,16 +80,20 @@ void sched_update_timer(void)
 {
 }
 
-/* --- helpers -------------------------------------------------------------------------------------------------------- */
+/* --- helpers
+ * --------------------------------------------------------------------------------------------------------
+ */
 
-static long futex(uint32_t *word, unsigned operation, uint32_t value, const void *timeout, uint32_t *second, uint32_t third)
+static long futex(uint32_t *word, unsigned operation, uint32_t value, const void *timeout,
+                  uint32_t *second, uint32_t third)
 {
     struct syscall_args a = {
         .arg = {(uintptr_t)word, operation, value, (uintptr_t)timeout, (uintptr_t)second, third}};
     return sys_futex(&a);
 }
 
-static long futex_counts(uint32_t *word, unsigned operation, uint32_t wake, uint64_t move, uint32_t *second, uint32_t third)
+static long futex_counts(uint32_t *word, unsigned operation, uint32_t wake, uint64_t move,
+                         uint32_t *second, uint32_t third)
 {
     return futex(word, operation, wake, (const void *)move, second, third);
 }
@@ -103,7 +111,8 @@ struct waiter {
 static void wait_in_thread(void *argument)
 {
     struct waiter *waiter = argument;
-    waiter->result = futex(waiter->word, waiter->operation, 0, waiter->timeout, NULL, waiter->bitset);
+    waiter->result =
+        futex(waiter->word, waiter->operation, 0, waiter->timeout, NULL, waiter->bitset);
     __atomic_store_n(&waiter->done, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -120,7 +129,9 @@ static void finish(struct waiter *waiter, long result)
     CHECK(waiter->result == result, "%ld", waiter->result);
 }
 
-/* --- tests ---------------------------------------------------------------------------------------------------------- */
+/* --- tests
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void test_errors(void)
 {
@@ -196,7 +207,8 @@ static void test_wake_op(void)
     CHECK(futex_counts(&first, WAKE_OP, 10, 10, &second, 1u << 28 | 0u << 24 | 3u << 12 | 5) == 2);
     CHECK(second == 8);
     /* second = 1 << 4, was it below -1? */
-    CHECK(futex_counts(&first, WAKE_OP, 1, 1, &second, 8u << 28 | 2u << 24 | 4u << 12 | 0xfff) == 0);
+    CHECK(futex_counts(&first, WAKE_OP, 1, 1, &second, 8u << 28 | 2u << 24 | 4u << 12 | 0xfff) ==
+          0);
     CHECK(second == 16);
     CHECK(futex_counts(&first, WAKE_OP, 1, 1, &second, 7u << 28) == -ENOSYS);
     finish(&one, 0);
@@ -219,7 +231,8 @@ static void test_interrupted(void)
     CHECK(futex(&word, WAKE, 10, NULL, NULL, 0) == 0);
 }
 
-/* A lock of the kind that futex(7) shows: a lost wake-up hangs it, a double one breaks the count. */
+/* A lock of the kind that futex(7) shows: a lost wake-up hangs it, a double one breaks the count.
+ */
 #define LOCK_THREADS_COUNT 6
 #define LOCK_ROUNDS 4000
 
@@ -232,7 +245,8 @@ static void lock_loop(void *unused)
     struct timespec64 short_time = {0, 50000};
     for (unsigned i = 0; i < LOCK_ROUNDS; i++) {
         uint32_t expected = 0;
-        if (!__atomic_compare_exchange_n(&lock_word, &expected, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        if (!__atomic_compare_exchange_n(&lock_word, &expected, 1, false, __ATOMIC_SEQ_CST,
+                                         __ATOMIC_SEQ_CST)) {
             while (__atomic_exchange_n(&lock_word, 2, __ATOMIC_SEQ_CST) != 0) {
                 /* Some waits time out, so that leaving and waking race. */
                 futex(&lock_word, WAIT, 2, i % 8 == 0 ? &short_time : NULL, NULL, 0);
