@@ -16,6 +16,7 @@
 
 #define MULTIBOOT2_MAGIC 0xe85250d6u
 #define MULTIBOOT2_SEARCH 32768u /* Multiboot2 1.6, 3.1: the header lies whole within the first 32768 bytes, 8-byte aligned */
+#define GROWTH_LIMIT (256u * 1024) /* the image's size over the program's: what the project promises */
 #define LOAD_LIMIT 0xc0000000ul /* below the hole that PCs keep for devices */
 
 static uint64_t align_up(uint64_t value, uint64_t alignment)
@@ -314,15 +315,22 @@ struct symbol_merge {
     struct linker *linker;
     struct buffer symbols, strings;
     bool globals; /* the pass: local symbols come first (ELF gABI, chapter 4, Symbol Table) */
+    bool kernel_locals;
 };
+
+/* Of the kernel: functions, labels of assembly, and the one object that marks an image. */
+static bool is_wanted(const Elf64_Sym *symbol, const char *name, bool global)
+{
+    unsigned type = ELF64_ST_TYPE(symbol->st_info);
+    return *name && symbol->st_shndx != SHN_UNDEF &&
+           (type == STT_FUNC || (type == STT_NOTYPE && global) || strcmp(name, "image_info") == 0);
+}
 
 static bool merge_kernel_symbol(const Elf64_Sym *symbol, const char *name, void *context)
 {
     struct symbol_merge *merge = context;
-    unsigned type = ELF64_ST_TYPE(symbol->st_info);
     bool global = ELF64_ST_BIND(symbol->st_info) != STB_LOCAL;
-    if (global != merge->globals || !*name || type > STT_FUNC || symbol->st_shndx == SHN_UNDEF ||
-        (type == STT_NOTYPE && !global))
+    if (global != merge->globals || (!global && !merge->kernel_locals) || !is_wanted(symbol, name, global))
         return false;
     Elf64_Sym copy = *symbol;
     if (copy.st_shndx < SHN_LORESERVE) {
@@ -347,27 +355,42 @@ static void merge_program_symbols(struct symbol_merge *merge, const Elf64_Shdr *
     }
 }
 
+/* Fills merge->symbols and merge->strings. Returns the number of local symbols. */
+static size_t collect_symbols(struct symbol_merge *merge, size_t symbols, size_t strings)
+{
+    const struct elf_file *program = merge->linker->program->elf;
+    const Elf64_Shdr *old = symbols ? &program->sections[symbols] : NULL;
+    merge->symbols.size = merge->strings.size = 0;
+    if (old) {
+        const Elf64_Shdr *table = &program->sections[strings];
+        buffer_append(&merge->strings, program->contents.bytes + table->sh_offset,
+                      table->sh_type == SHT_NOBITS ? 0 : table->sh_size);
+    }
+    if (merge->strings.size == 0 || merge->strings.bytes[merge->strings.size - 1])
+        buffer_append(&merge->strings, "", 1);
+    buffer_append(&merge->symbols, &(Elf64_Sym){0}, sizeof(Elf64_Sym));
+    size_t locals = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        merge->globals = pass;
+        if (old)
+            merge_program_symbols(merge, old);
+        elf_each_symbol(merge->linker->kernel, merge_kernel_symbol, merge);
+        if (!pass)
+            locals = merge->symbols.size / sizeof(Elf64_Sym);
+    }
+    return locals;
+}
+
 static void merge_symbols(struct linker *linker, size_t symbols, size_t strings)
 {
     const struct elf_file *program = linker->program->elf;
-    struct symbol_merge merge = {.linker = linker};
-    const Elf64_Shdr *old = symbols ? &program->sections[symbols] : NULL;
-    if (old) {
-        const Elf64_Shdr *table = &program->sections[strings];
-        buffer_append(&merge.strings, program->contents.bytes + table->sh_offset,
-                      table->sh_type == SHT_NOBITS ? 0 : table->sh_size);
-    }
-    if (merge.strings.size == 0 || merge.strings.bytes[merge.strings.size - 1])
-        buffer_append(&merge.strings, "", 1);
-    buffer_append(&merge.symbols, &(Elf64_Sym){0}, sizeof(Elf64_Sym));
-    size_t locals = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        merge.globals = pass;
-        if (old)
-            merge_program_symbols(&merge, old);
-        elf_each_symbol(linker->kernel, merge_kernel_symbol, &merge);
-        if (!pass)
-            locals = merge.symbols.size / sizeof(Elf64_Sym);
+    struct symbol_merge merge = {.linker = linker, .kernel_locals = true};
+    bool old = symbols != 0;
+    size_t locals = collect_symbols(&merge, symbols, strings);
+    size_t rest = linker->section_names.size + (linker->section_count + 3) * sizeof(Elf64_Shdr) + 64;
+    if (linker->image->size + merge.symbols.size + merge.strings.size + rest > program->contents.size + GROWTH_LIMIT) {
+        merge.kernel_locals = false;
+        locals = collect_symbols(&merge, symbols, strings);
     }
     if (!old) {
         symbols = linker->section_count++;

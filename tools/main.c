@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The host command `unigornel`: chooses the subcommand. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/commands.h"
 
@@ -33,6 +35,12 @@ static void print_overview(FILE *out)
 
 int main(int count, char **words)
 {
+    /* Whoever started us with a standard stream closed must not get one of our own files there. */
+    int descriptor;
+    while ((descriptor = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0 && descriptor <= 2)
+        fcntl(descriptor, F_SETFD, 0);
+    if (descriptor > 2)
+        close(descriptor);
     if (count < 2) {
         print_overview(stderr);
         return STATUS_USAGE;
