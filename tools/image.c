@@ -26,6 +26,11 @@ const struct option_table image_options = {
     .count = IMAGE_OPTIONS,
 };
 
+/* Those of partition tables are not needed, but GRUB complains on the console about each that its own script names in vain. */
+#define GRUB_MODULES \
+    "--install-modules=multiboot2 normal iso9660 boot part_acorn part_amiga part_apple part_bsd part_dfly part_dvh " \
+    "part_gpt part_msdos part_plan part_sun part_sunpc"
+
 /* What has to be there, and the Debian package that brings it. */
 static const struct requirement {
     const char *path; /* a command, or a folder when it begins with a slash */
@@ -120,7 +125,7 @@ static int make_iso(const char *folder, const char *image, const char *line, con
     if (result == 0)
         result = write_grub_script(script, line);
     char *words[] = {"grub-mkrescue", "-o", (char *)iso, "--locales=", "--fonts=", "--themes=",
-                     "--install-modules=multiboot2 normal iso9660 part_gpt part_msdos boot", tree, NULL};
+                     GRUB_MODULES, tree, NULL};
     if (result == 0)
         result = run_quietly(words);
     buffer_free(&bytes);

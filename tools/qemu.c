@@ -55,6 +55,8 @@ static void append_word(struct buffer *line, const char *word)
 char *guest_command_line(const struct machine *machine)
 {
     struct buffer line = {0};
+    if (machine->hostlink) /* first, so that it counts when a later word is refused */
+        append_word(&line, "hostlink");
     for (size_t i = 0; i < machine->kernel_words.count; i++)
         append_word(&line, machine->kernel_words.items[i]);
     if (machine->program_words.count)
@@ -136,7 +138,7 @@ static bool probe_kvm(void)
     if (write_file(path, &image, sizeof(image), 0600) == 0) {
         struct machine machine = {.kind = "microvm", .accel = "kvm", .memory = "16M", .cpus = 1, .image = path};
         struct arguments words = {0};
-        qemu_arguments(&machine, &(struct channels){-1, -1}, &words);
+        qemu_arguments(&machine, &(struct channels){0}, &words);
         pid_t child = fork();
         if (child == 0) {
             int null = open("/dev/null", O_RDWR);
@@ -276,15 +278,16 @@ void qemu_arguments(const struct machine *machine, const struct channels *channe
         arguments_add(words, always[i]);
 
     arguments_add(words, "-chardev");
-    if (channels->serial >= 0)
-        arguments_addf(words, "socket,id=serial,fd=%d", channels->serial);
+    if (channels->folder)
+        arguments_addf(words, "pipe,id=serial,path=%s/" CHANNEL_SERIAL, channels->folder);
     else
         arguments_add(words, "stdio,id=serial,signal=off");
     arguments_add(words, "-serial");
     arguments_add(words, "chardev:serial");
     arguments_add(words, "-chardev");
-    if (channels->debug >= 0)
-        arguments_addf(words, "socket,id=debug,fd=%d", channels->debug);
+    if (channels->folder)
+        arguments_addf(words, "file,id=debug,append=on,path=%s/%s", channels->folder,
+                       channels->merged ? CHANNEL_SERIAL_OUT : CHANNEL_DEBUG);
     else
         arguments_add(words, "file,id=debug,path=/dev/stderr");
     arguments_add(words, "-device");

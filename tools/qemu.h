@@ -15,14 +15,20 @@ struct machine {
     struct arguments kernel_words;  /* before "--" */
     struct arguments program_words; /* after it */
     struct arguments extra;      /* more QEMU arguments, as given */
+    bool hostlink;               /* the channels are a relay's (goruntime/hostlink.h) */
     bool wait_for_debugger;
 };
 
-/* How the guest's two channels are connected. */
+/* How the guest's two channels are connected: by the named pipes CHANNEL_* in `folder`, or (NULL) to QEMU's own standard input,
+ * output and error. */
 struct channels {
-    int serial; /* descriptors that QEMU inherits; -1: its own standard input and output, error */
-    int debug;
+    char *folder;
+    bool merged; /* both write into CHANNEL_SERIAL_OUT */
 };
+#define CHANNEL_SERIAL "serial" /* QEMU puts .in and .out behind it */
+#define CHANNEL_SERIAL_IN CHANNEL_SERIAL ".in"
+#define CHANNEL_SERIAL_OUT CHANNEL_SERIAL ".out"
+#define CHANNEL_DEBUG "debug"
 
 /* The guest's command line, quoted as core/options.c reads it back. */
 char *guest_command_line(const struct machine *machine);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The relay between our standard streams and the guest's two serial channels. One thread, one poll loop: signals arrive through a
+/* The relay between our standard streams and the guest's two serial channels, which are named pipes: QEMU writes byte by byte, and a
+ * pipe packs what a socket would keep in pieces. One thread, one poll loop: signals arrive through a
  * signalfd, and QEMU's end is seen through a pidfd. QEMU runs in a process group of its own, so that the terminal's
  * Ctrl-C reaches the program as SIGINT and not QEMU; it dies with us. */
 #define _GNU_SOURCE
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -23,9 +24,11 @@
 #include "goruntime/hostlink.h"
 
 #define CHUNK 65536
+#define OUTPUT_PIPE (1 << 20)
+#define INPUT_PIPE 4096 /* little: what the guest has not asked for stays with us */
 #define STATUS_INTERRUPTED 128 /* plus the signal */
 
-enum { POLL_SERIAL, POLL_DEBUG, POLL_QEMU_ERRORS, POLL_SIGNALS, POLL_QEMU, POLL_DEBUGGER, POLL_INPUT, POLL_COUNT };
+enum { POLL_SERIAL, POLL_DEBUG, POLL_GUEST, POLL_QEMU_ERRORS, POLL_SIGNALS, POLL_QEMU, POLL_DEBUGGER, POLL_INPUT, POLL_COUNT };
 
 /* Where the reader of the debug channel stands in a record. */
 enum record_state { RECORD_NONE, RECORD_ESCAPE, RECORD_STATUS, RECORD_REST };
@@ -33,7 +36,8 @@ enum record_state { RECORD_NONE, RECORD_ESCAPE, RECORD_STATUS, RECORD_REST };
 struct relay {
     struct pollfd watch[POLL_COUNT]; /* fd -1: closed, or not read now */
     pid_t qemu, debugger;
-    int serial;               /* our end, also written to */
+    int serial;               /* the pipe to the guest's serial input */
+    bool merged;              /* standard output and error are one file: both come by the serial channel, in their order */
     struct buffer to_guest;   /* escaped input that the guest has not taken yet */
     size_t to_guest_at;
     bool started;             /* the program runs: input is read from now on */
@@ -74,17 +78,52 @@ static _Noreturn void exec_qemu(char *const *words, int errors, pid_t parent, co
     _exit(127);
 }
 
-/* Forks QEMU with its ends of the channels inherited. 0, or -1 after a message. */
+static bool same_output(void)
+{
+    struct stat output, error;
+    return fstat(STDOUT_FILENO, &output) == 0 && fstat(STDERR_FILENO, &error) == 0 && output.st_dev == error.st_dev &&
+           output.st_ino == error.st_ino;
+}
+
+/* Makes a named pipe and opens our end, for both directions: so it does not matter when QEMU opens and closes its own. */
+static int make_pipe(const char *folder, const char *name, int size)
+{
+    char *path = format_string("%s/%s", folder, name);
+    int fd = mkfifo(path, 0600) < 0 ? -1 : open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        fail("%s: cannot make a channel to QEMU: %s", path, strerror(errno));
+    else
+        fcntl(fd, F_SETPIPE_SZ, size); /* a wish */
+    free(path);
+    return fd;
+}
+
+/* When merged, QEMU's two devices share one pipe: what they write comes in its order. The price is that standard output is then
+ * searched for records too, though the guest does not escape it. 0, or -1 after a message. */
+static int make_channels(struct relay *relay, struct channels *channels)
+{
+    relay->merged = channels->merged = same_output();
+    channels->folder = temporary_directory();
+    if (!channels->folder)
+        return -1;
+    relay->serial = make_pipe(channels->folder, CHANNEL_SERIAL_IN, INPUT_PIPE);
+    relay->watch[POLL_SERIAL].fd = make_pipe(channels->folder, CHANNEL_SERIAL_OUT, OUTPUT_PIPE);
+    if (!relay->merged)
+        relay->watch[POLL_DEBUG].fd = make_pipe(channels->folder, CHANNEL_DEBUG, OUTPUT_PIPE);
+    return relay->serial < 0 || relay->watch[POLL_SERIAL].fd < 0 || (!relay->merged && relay->watch[POLL_DEBUG].fd < 0) ? -1 : 0;
+}
+
+/* Forks QEMU. 0, or -1 after a message. */
 static int start_qemu(struct relay *relay, const struct machine *machine, const sigset_t *mask)
 {
-    int serial[2], debug[2], errors[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, serial) < 0 ||
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, debug) < 0 || pipe2(errors, O_CLOEXEC) < 0)
+    int errors[2];
+    struct channels channels;
+    if (make_channels(relay, &channels) < 0)
+        return -1; /* the command ends */
+    if (pipe2(errors, O_CLOEXEC) < 0)
         return fail("cannot make a channel to QEMU: %s", strerror(errno));
-    fcntl(serial[1], F_SETFD, 0);
-    fcntl(debug[1], F_SETFD, 0);
     struct arguments words = {0};
-    qemu_arguments(machine, &(struct channels){serial[1], debug[1]}, &words);
+    qemu_arguments(machine, &channels, &words);
     char *line = shell_quote_all(words.items);
     verbose("%s", line);
     free(line);
@@ -93,15 +132,10 @@ static int start_qemu(struct relay *relay, const struct machine *machine, const 
     if (relay->qemu == 0)
         exec_qemu(words.items, errors[1], parent, mask);
     arguments_free(&words);
-    close(serial[1]);
-    close(debug[1]);
+    free(channels.folder);
     close(errors[1]);
     if (relay->qemu < 0)
         return fail("fork: %s", strerror(errno));
-    fcntl(serial[0], F_SETFL, O_NONBLOCK);
-    relay->serial = serial[0];
-    relay->watch[POLL_SERIAL].fd = serial[0];
-    relay->watch[POLL_DEBUG].fd = debug[0];
     relay->watch[POLL_QEMU_ERRORS].fd = errors[0];
     relay->watch[POLL_QEMU].fd = (int)syscall(SYS_pidfd_open, relay->qemu, 0);
     if (relay->watch[POLL_QEMU].fd < 0)
@@ -217,24 +251,17 @@ static void close_watch(struct pollfd *watch)
 static bool read_channel(struct relay *relay, unsigned which)
 {
     char bytes[CHUNK], text[2 * CHUNK];
-    ssize_t got = recv(relay->watch[which].fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-    if (got < 0 && (errno == EINTR || errno == EAGAIN))
+    ssize_t got = read(relay->watch[which].fd, bytes, sizeof(bytes));
+    if (got <= 0)
         return false;
-    if (got <= 0) {
-        if (which == POLL_DEBUG)
-            close_watch(&relay->watch[which]);
-        else
-            relay->watch[which].fd = -1; /* still relay->serial */
-        return false;
-    }
-    if (which == POLL_SERIAL) {
+    if (which == POLL_SERIAL && !relay->merged) {
         write_out(relay, STDOUT_FILENO, bytes, (size_t)got);
         return true;
     }
     size_t length = 0;
     for (ssize_t i = 0; i < got; i++)
         length += read_record(relay, (uint8_t)bytes[i], text + length);
-    write_out(relay, STDERR_FILENO, text, length);
+    write_out(relay, relay->merged ? STDOUT_FILENO : STDERR_FILENO, text, length);
     return true;
 }
 
@@ -253,14 +280,12 @@ static void read_qemu_errors(struct relay *relay)
 static void flush_to_guest(struct relay *relay)
 {
     while (relay->to_guest_at < relay->to_guest.size) {
-        ssize_t put = send(relay->serial, relay->to_guest.bytes + relay->to_guest_at,
-                           relay->to_guest.size - relay->to_guest_at, MSG_NOSIGNAL);
+        ssize_t put = write(relay->serial, relay->to_guest.bytes + relay->to_guest_at,
+                            relay->to_guest.size - relay->to_guest_at);
         if (put < 0 && errno == EINTR)
             continue;
-        if (put < 0 && errno == EAGAIN)
-            return;
         if (put < 0)
-            break; /* QEMU has gone; its end is seen elsewhere */
+            return; /* full; POLL_GUEST says when it is not */
         relay->to_guest_at += (size_t)put;
     }
     relay->to_guest.size = relay->to_guest_at = 0;
@@ -334,13 +359,13 @@ static void relay_loop(struct relay *relay)
         bool pending = relay->to_guest_at < relay->to_guest.size;
         /* No more input is taken than the guest can take: what it leaves stays for the next reader. */
         watch[POLL_INPUT].fd = relay->started && !relay->input_ended && !pending && relay->debugger <= 0 ? STDIN_FILENO : -1;
-        watch[POLL_SERIAL].events = (short)(POLLIN | (pending ? POLLOUT : 0));
+        watch[POLL_GUEST] = (struct pollfd){.fd = pending ? relay->serial : -1, .events = POLLOUT};
         if (poll(watch, POLL_COUNT, poll_timeout(relay)) < 0)
             continue;
         if (relay->deadline && now_ms() >= relay->deadline && !relay->killed)
             kill_qemu(relay, STATUS_TIMEOUT);
         /* What came first cannot be told; a program mostly writes its results before it complains. */
-        if (watch[POLL_SERIAL].fd >= 0 && watch[POLL_SERIAL].revents & (POLLIN | POLLHUP | POLLERR))
+        if (watch[POLL_SERIAL].revents)
             read_channel(relay, POLL_SERIAL);
         if (watch[POLL_DEBUG].fd >= 0 && watch[POLL_DEBUG].revents)
             read_channel(relay, POLL_DEBUG);
@@ -348,7 +373,7 @@ static void relay_loop(struct relay *relay)
             read_qemu_errors(relay);
         if (watch[POLL_SIGNALS].revents)
             take_signal(relay);
-        if (pending)
+        if (pending && watch[POLL_GUEST].revents)
             flush_to_guest(relay);
         if (watch[POLL_INPUT].fd >= 0 && watch[POLL_INPUT].revents & POLLNVAL)
             end_input(relay);
@@ -359,7 +384,7 @@ static void relay_loop(struct relay *relay)
         if (watch[POLL_QEMU].revents)
             break;
     }
-    while (watch[POLL_SERIAL].fd >= 0 && read_channel(relay, POLL_SERIAL))
+    while (read_channel(relay, POLL_SERIAL))
         ;
     while (watch[POLL_DEBUG].fd >= 0 && read_channel(relay, POLL_DEBUG))
         ;
@@ -382,8 +407,8 @@ static int final_status(struct relay *relay, int raw, long timeout)
     }
     if (relay->status >= 0)
         return relay->status;
-    /* Without a record the debug-exit port has the status, if the program got as far as running. */
-    if (relay->started && code > 0 && (code & 1) && code >> 1 < DEBUG_EXIT_CLIPPED)
+    /* Without a record the debug-exit port has the status. QEMU's own failure is 1, which stands for a program's 0. */
+    if (code > (relay->started ? 0 : 1) && (code & 1) && code >> 1 < DEBUG_EXIT_CLIPPED)
         return code >> 1;
     if (relay->started && code == (DEBUG_EXIT_REBOOT << 1 | 1))
         return 0;
@@ -428,7 +453,7 @@ int relay_run(const struct machine *machine, const struct relay_options *options
         waitpid(relay.qemu, NULL, 0);
     }
     for (size_t i = 0; i < POLL_COUNT; i++) {
-        if (i != POLL_INPUT && i != POLL_SERIAL && relay.watch[i].fd >= 0)
+        if (i != POLL_INPUT && i != POLL_GUEST && relay.watch[i].fd >= 0)
             close(relay.watch[i].fd);
     }
     if (relay.serial >= 0)

@@ -190,14 +190,14 @@ int run_machine(struct run_settings *settings)
     machine->wait_for_debugger = settings->debugger;
     if (settings->dry_run) {
         struct arguments words = {0};
-        qemu_arguments(machine, &(struct channels){-1, -1}, &words);
+        qemu_arguments(machine, &(struct channels){0}, &words);
         char *line = shell_quote_all(words.items);
         puts(line);
         free(line);
         arguments_free(&words);
         return 0;
     }
-    arguments_add(&machine->kernel_words, "hostlink");
+    machine->hostlink = true;
     struct relay_options relay = {.timeout = settings->timeout};
     struct arguments debugger = {0};
     if (settings->debugger) {
