@@ -465,6 +465,16 @@ static void align_pages(struct range_set *set)
     }
 }
 
+void boot_info_require(uint64_t base, uint64_t size)
+{
+    for (unsigned i = 0; i < ram.count; i++) {
+        if (base >= ram.range[i].base && base + size <= ram.range[i].base + ram.range[i].size) {
+            return;
+        }
+    }
+    boot_fail("the image does not fit into the memory: give the machine more (-m)");
+}
+
 /* SIPI vectors name pages below 1 MiB; the highest page of low memory is the least likely to be in
  * anybody's way. */
 static void choose_trampoline(void)

@@ -93,6 +93,9 @@ const void *physical_view(uint64_t physical, size_t size);
 void boot_info_from_pvh(uint64_t start_info_physical);
 void boot_info_from_multiboot2(uint64_t info_physical);
 
+/* Ends the machine with a line that says so when [base, base + size) is not all RAM. */
+void boot_info_require(uint64_t base, uint64_t size);
+
 /* Keeps [base, base + size) out of the free ranges. */
 void boot_info_reserve(uint64_t base, uint64_t size);
 void boot_info_finish(void);

@@ -15,17 +15,23 @@ extern const char image_first_byte[], bss_end[];
 
 _Noreturn void kvm_start(uint32_t magic, uint64_t information, uint64_t offset);
 
+static void claim(const void *address, uint64_t size)
+{
+    boot_info_require(image_physical(address), size);
+    boot_info_reserve(image_physical(address), size);
+}
+
 /* The gaps between the image's segments are free memory. */
 static void reserve_image(void)
 {
-    boot_info_reserve(image_physical(image_first_byte), (uint64_t)(bss_end - image_first_byte));
+    claim(image_first_byte, (uint64_t)(bss_end - image_first_byte));
     for (unsigned i = 0; i < image_info.segment_count; i++) {
         const struct image_segment *segment = &image_info.segments[i];
         uint64_t size = (segment->file_size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
-        boot_info_reserve(image_physical((void *)segment->address), size);
+        claim((const void *)segment->address, size);
     }
     if (image_info.file_system != 0) {
-        boot_info_reserve(image_physical((void *)image_info.file_system), image_info.file_system_size);
+        claim((const void *)image_info.file_system, image_info.file_system_size);
     }
 }
 
