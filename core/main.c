@@ -37,8 +37,8 @@ static void program_main(void *unused)
     (void)unused;
     int error = fs_init(options.root);
     if (error != 0) {
-        options_fail("no root file system (root=%s): error %d", options.root != NULL ? options.root : "",
-                     -error);
+        options_fail("no root file system (root=%s): error %d",
+                     options.root != NULL ? options.root : "", -error);
     }
     error = fs_set_cwd(options.cwd);
     if (error != 0) {

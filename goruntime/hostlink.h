@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* How `unigornel run` and the guest talk over the two serial channels, so that standard input has an end and exit statuses above
- * 127 arrive. On when the kernel word `hostlink` is given; then:
- *   - to the guest (COM1): HOSTLINK_ESCAPE escapes; ESCAPE HOSTLINK_EOF ends standard input, ESCAPE ESCAPE is that byte itself,
- *     ESCAPE HOSTLINK_INTERRUPT is SIGINT, ESCAPE HOSTLINK_TERMINATE is SIGTERM.
+/* How `unigornel run` and the guest talk over the two serial channels, so that standard input has
+ * an end and exit statuses above 127 arrive. On when the kernel word `hostlink` is given; then:
+ *   - to the guest (COM1): HOSTLINK_ESCAPE escapes; ESCAPE HOSTLINK_EOF ends standard input, ESCAPE
+ * ESCAPE is that byte itself, ESCAPE HOSTLINK_INTERRUPT is SIGINT, ESCAPE HOSTLINK_TERMINATE is
+ * SIGTERM.
  *   - from the guest (COM1): standard output, untouched.
- *   - from the guest (debug console, port 0xE9): standard error and the log; ESCAPE ESCAPE is that byte itself, ESCAPE 'X' followed by a
- *     decimal number and a newline is the program's exit status; ESCAPE 'P' newline: the kernel panicked; ESCAPE 'B' newline: the program starts now. */
+ *   - from the guest (debug console, port 0xE9): standard error and the log; ESCAPE ESCAPE is that
+ * byte itself, ESCAPE 'X' followed by a decimal number and a newline is the program's exit status;
+ * ESCAPE 'P' newline: the kernel panicked; ESCAPE 'B' newline: the program starts now. */
 #pragma once
 
 #define HOSTLINK_ESCAPE 0x10

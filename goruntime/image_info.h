@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What `unigornel build` tells the kernel about the program it has linked in. The kernel's rodata holds one, empty (symbol
- * `image_info`, section .image_info); the tool fills it in. Shared by tools/ and core/. All addresses are virtual. */
+/* What `unigornel build` tells the kernel about the program it has linked in. The kernel's rodata
+ * holds one, empty (symbol `image_info`, section .image_info); the tool fills it in. Shared by
+ * tools/ and core/. All addresses are virtual. */
 #pragma once
 
 #include <stdint.h>
@@ -12,8 +13,9 @@
 struct image_segment {
     uint64_t address;   /* page-aligned start */
     uint64_t file_size; /* bytes present in memory at boot; the rest of the last page is zero */
-    uint64_t size;      /* bytes in all; what is past file_size's last page is zero and given on first touch */
-    uint32_t prot;      /* PROT_R | PROT_W | PROT_X */
+    uint64_t size; /* bytes in all; what is past file_size's last page is zero and given on first
+                      touch */
+    uint32_t prot; /* PROT_R | PROT_W | PROT_X */
     uint32_t reserved;
 };
 
@@ -22,14 +24,14 @@ struct image_info {
     uint32_t version;
     uint32_t segment_count; /* 0: no program linked in */
     struct image_segment segments[IMAGE_MAX_SEGMENTS];
-    uint64_t entry;         /* of the program */
+    uint64_t entry;           /* of the program */
     uint64_t program_headers; /* address of its ELF program headers, 0: not in memory */
     uint32_t program_header_count;
-    uint32_t raw_syscalls;  /* SYSCALL instructions left in the text, for the log */
-    uint64_t pclntab;       /* Go's function table (.gopclntab) and its size; 0: none */
+    uint32_t raw_syscalls; /* SYSCALL instructions left in the text, for the log */
+    uint64_t pclntab;      /* Go's function table (.gopclntab) and its size; 0: none */
     uint64_t pclntab_size;
-    uint64_t text_start;    /* value that pclntab's entry offsets are relative to (runtime.text) */
-    uint64_t file_system;   /* an EROFS image in memory, and its size; 0: none */
+    uint64_t text_start;  /* value that pclntab's entry offsets are relative to (runtime.text) */
+    uint64_t file_system; /* an EROFS image in memory, and its size; 0: none */
     uint64_t file_system_size;
-    char name[64];          /* base name of the program, for argv[0] and /proc */
+    char name[64]; /* base name of the program, for argv[0] and /proc */
 };

@@ -116,7 +116,8 @@ static char *join(const char *first, const char *const *rest, unsigned count, si
 static void publish(void)
 {
     struct process_view view = {.auxv = auxv, .auxv_size = auxv_count * sizeof(auxv[0])};
-    view.arguments = join(image_info.name, options.arguments, options.argument_count, &view.arguments_size);
+    view.arguments =
+        join(image_info.name, options.arguments, options.argument_count, &view.arguments_size);
     view.environment = join(NULL, options.env, options.env_count, &view.environment_size);
     if (view.arguments != NULL && view.environment != NULL) {
         fs_set_process(&view);
@@ -127,7 +128,8 @@ void program_start(void)
 {
     long base = vm_mmap(USER_END - STACK_SIZE - (1ul << 20), STACK_SIZE, PROT_R | PROT_W,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, NULL, 0);
-    uint64_t *strings = kmalloc((options.argument_count + options.env_count + 1) * sizeof(*strings));
+    uint64_t *strings =
+        kmalloc((options.argument_count + options.env_count + 1) * sizeof(*strings));
     if (base < 0 || strings == NULL) {
         options_fail("not enough memory for the program's stack");
     }
@@ -166,7 +168,10 @@ void program_start(void)
         .ss = SELECTOR_DATA,
     };
     log_info("program %s enters at %#llx", image_info.name, (unsigned long long)image_info.entry);
-    hal_console_write(HAL_STREAM_CONTROL, "\x10" "B\n", 3);
+    hal_console_write(HAL_STREAM_CONTROL,
+                      "\x10"
+                      "B\n",
+                      3);
     hal_irq_disable();
     hal_xstate_reset();
     hal_enter_user(&regs);

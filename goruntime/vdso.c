@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The vDSO: what the runtime calls instead of the kernel. It reads the clock page that the platform keeps. Compiled as a shared object
- * of its own and carried inside the kernel's text (vdso_image.asm). */
+/* The vDSO: what the runtime calls instead of the kernel. It reads the clock page that the platform
+ * keeps. Compiled as a shared object of its own and carried inside the kernel's text
+ * (vdso_image.asm). */
 #include <linux/errno.h>
 #include <linux/mman.h>
 #include <stddef.h>
@@ -44,7 +45,8 @@ static inline long system_call(long number, long first, long second, long third)
     return result;
 }
 
-/* Monotonic ns and the wall-clock offset, consistent with each other; 0 when the page says to ask the kernel. */
+/* Monotonic ns and the wall-clock offset, consistent with each other; 0 when the page says to ask
+ * the kernel. */
 static inline uint64_t read_clock(uint64_t *wall_offset)
 {
     const volatile struct vvar *vvar = (const volatile struct vvar *)VVAR_ADDRESS;
@@ -97,8 +99,8 @@ int __vdso_gettimeofday(struct vdso_timeval *out, void *zone)
     return 0;
 }
 
-/* A call into the kernel is a jump here, so there is nothing to gain from state on the program's side: the opaque state is
- * asked for with the least size and not used. */
+/* A call into the kernel is a jump here, so there is nothing to gain from state on the program's
+ * side: the opaque state is asked for with the least size and not used. */
 long __vdso_getrandom(void *buffer, size_t length, unsigned flags, void *state, size_t state_size)
 {
     if (state_size == ~0ul && length == 0 && buffer == NULL && flags == 0) {

@@ -17,20 +17,24 @@ enum { BUILD_OUTPUT, BUILD_FROM, BUILD_FS, BUILD_VERBOSE, BUILD_OVERLAY, BUILD_O
 static const struct option_spec build_specs[BUILD_OPTIONS] = {
     [BUILD_OUTPUT] = {"-o", "FILE", "the image to write (default: PACKAGE.elf here)", NULL},
     [BUILD_FROM] = {"--from", "BINARY", "link this prebuilt static Go program", NULL},
-    [BUILD_FS] = {"--fs", "DIR", "put a folder's files into the image", "file systems come in a later release"},
+    [BUILD_FS] = {"--fs", "DIR", "put a folder's files into the image",
+                  "file systems come in a later release"},
     [BUILD_VERBOSE] = {"--verbose", NULL, "say what is done", NULL},
     [BUILD_OVERLAY] = {"-overlay", "FILE", "refused: the command needs it for itself", NULL},
 };
 
 const struct option_table build_options = {
     .usage = "build [-o app.elf] [--from BINARY] [GO BUILD FLAGS] [PACKAGE]",
-    .about = "Builds a Go program with the Go toolchain in PATH and links it with the kernel into one bootable image.\n"
+    .about = "Builds a Go program with the Go toolchain in PATH and links it with the kernel into "
+             "one bootable image.\n"
              "Every other flag is given to go build.",
     .specs = build_specs,
     .count = BUILD_OPTIONS,
 };
 
-/* --- which module --------------------------------------------------------------------------------------------------- */
+/* --- which module
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static char *module_root(const char *folder)
 {
@@ -59,7 +63,9 @@ char *package_directory(const char *package)
     return directory;
 }
 
-/* --- go build ----------------------------------------------------------------------------------------------------------- */
+/* --- go build
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 /* The one program that go build has left in a folder; NULL after a message. */
 static char *only_file(const char *folder)
@@ -96,8 +102,8 @@ static void add_package(struct arguments *words, const char *package, bool elsew
         arguments_add(words, package);
 }
 
-static int go_build(const struct go_toolchain *go, const struct overlay *overlay, char *const *flags, const char *package,
-                    const char *folder)
+static int go_build(const struct go_toolchain *go, const struct overlay *overlay,
+                    char *const *flags, const char *package, const char *folder)
 {
     struct arguments words = {0};
     arguments_add(&words, "build");
@@ -147,7 +153,8 @@ int build_package(char *const *flags, const char *package, const char *output)
     return result;
 }
 
-/* Go's flags may have a value as a word of its own (-tags x), so only the last word can be told to be the package. */
+/* Go's flags may have a value as a word of its own (-tags x), so only the last word can be told to
+ * be the package. */
 static const char *take_package(struct arguments *flags)
 {
     const char *last = flags->count ? flags->items[flags->count - 1] : NULL;
@@ -177,7 +184,8 @@ int command_build(char **words)
         else if (option == BUILD_VERBOSE)
             verbose_enabled = true;
         else if (option == BUILD_OVERLAY)
-            return fail("-overlay: unigornel needs this flag for itself: leave it out"), STATUS_USAGE;
+            return fail("-overlay: unigornel needs this flag for itself: leave it out"),
+                   STATUS_USAGE;
         else
             arguments_add(&flags, option == OPTION_END ? words[cursor.at++] : cursor.value);
     }

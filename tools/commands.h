@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The subcommands: each takes the words after its name and returns the exit status of the whole command. */
+/* The subcommands: each takes the words after its name and returns the exit status of the whole
+ * command. */
 #pragma once
 
 #include "tools/options.h"
@@ -10,4 +11,5 @@ int command_exec(char **words);
 int command_test(char **words);
 int command_image(char **words);
 
-extern const struct option_table build_options, run_options, exec_options, test_options, image_options;
+extern const struct option_table build_options, run_options, exec_options, test_options,
+    image_options;

@@ -22,7 +22,8 @@ static int check_header(struct elf_file *file)
     const uint8_t *bytes = (const uint8_t *)file->contents.bytes;
     size_t size = file->contents.size;
     if (size < SELFMAG || memcmp(bytes, ELFMAG, SELFMAG) != 0)
-        return fail("%s: not an ELF file: give a Go package, or a program built with GOOS=linux GOARCH=amd64",
+        return fail("%s: not an ELF file: give a Go package, or a program built with GOOS=linux "
+                    "GOARCH=amd64",
                     file->path);
     if (size > EI_CLASS && bytes[EI_CLASS] == ELFCLASS32)
         return fail("%s: a 32-bit program: build it with GOARCH=amd64", file->path);
@@ -42,7 +43,8 @@ static int read_segments(struct elf_file *file, Elf *elf)
     if (header->e_phnum == 0)
         return 0;
     if (header->e_phnum == PN_XNUM || header->e_phentsize != sizeof(Elf64_Phdr) ||
-        !in_range(header->e_phoff, (uint64_t)header->e_phnum * sizeof(Elf64_Phdr), file->contents.size))
+        !in_range(header->e_phoff, (uint64_t)header->e_phnum * sizeof(Elf64_Phdr),
+                  file->contents.size))
         return truncated(file);
     file->segment_count = header->e_phnum;
     file->segments = allocate(file->segment_count * sizeof(*file->segments));
@@ -50,10 +52,11 @@ static int read_segments(struct elf_file *file, Elf *elf)
         GElf_Phdr *segment = &file->segments[i];
         if (!gelf_getphdr(elf, (int)i, segment))
             return truncated(file);
-        if (segment->p_type != PT_NULL && !in_range(segment->p_offset, segment->p_filesz, file->contents.size))
+        if (segment->p_type != PT_NULL &&
+            !in_range(segment->p_offset, segment->p_filesz, file->contents.size))
             return truncated(file);
-        if (segment->p_type == PT_LOAD &&
-            (segment->p_memsz < segment->p_filesz || segment->p_vaddr + segment->p_memsz < segment->p_vaddr))
+        if (segment->p_type == PT_LOAD && (segment->p_memsz < segment->p_filesz ||
+                                           segment->p_vaddr + segment->p_memsz < segment->p_vaddr))
             return truncated(file);
     }
     return 0;
@@ -66,7 +69,8 @@ static int read_sections(struct elf_file *file, Elf *elf)
         return 0;
     if (header->e_shnum >= SHN_LORESERVE || header->e_shentsize != sizeof(Elf64_Shdr) ||
         header->e_shstrndx >= header->e_shnum ||
-        !in_range(header->e_shoff, (uint64_t)header->e_shnum * sizeof(Elf64_Shdr), file->contents.size))
+        !in_range(header->e_shoff, (uint64_t)header->e_shnum * sizeof(Elf64_Shdr),
+                  file->contents.size))
         return truncated(file);
     file->section_count = header->e_shnum;
     file->sections = allocate(file->section_count * sizeof(*file->sections));
@@ -155,10 +159,12 @@ bool elf_each_symbol(const struct elf_file *file, elf_symbol_visitor *visit, voi
         const Elf64_Shdr *section = &file->sections[i];
         if (section->sh_type != SHT_SYMTAB)
             continue;
-        for (uint64_t at = sizeof(Elf64_Sym); at + sizeof(Elf64_Sym) <= section->sh_size; at += sizeof(Elf64_Sym)) {
+        for (uint64_t at = sizeof(Elf64_Sym); at + sizeof(Elf64_Sym) <= section->sh_size;
+             at += sizeof(Elf64_Sym)) {
             Elf64_Sym symbol;
             memcpy(&symbol, file->contents.bytes + section->sh_offset + at, sizeof(symbol));
-            if (visit(&symbol, elf_string(file, &file->sections[section->sh_link], symbol.st_name), context))
+            if (visit(&symbol, elf_string(file, &file->sections[section->sh_link], symbol.st_name),
+                      context))
                 return true;
         }
     }
@@ -181,7 +187,8 @@ static bool match_symbol(const Elf64_Sym *symbol, const char *name, void *contex
 
 bool elf_find_symbol(const struct elf_file *file, const char *name, Elf64_Sym *symbol)
 {
-    return elf_each_symbol(file, match_symbol, &(struct symbol_search){.name = name, .symbol = symbol});
+    return elf_each_symbol(file, match_symbol,
+                           &(struct symbol_search){.name = name, .symbol = symbol});
 }
 
 const uint8_t *elf_bytes_at(const struct elf_file *file, uint64_t address, uint64_t size)
@@ -190,7 +197,8 @@ const uint8_t *elf_bytes_at(const struct elf_file *file, uint64_t address, uint6
         const Elf64_Phdr *segment = &file->segments[i];
         if (segment->p_type == PT_LOAD && address >= segment->p_vaddr &&
             in_range(address - segment->p_vaddr, size, segment->p_filesz))
-            return (const uint8_t *)file->contents.bytes + segment->p_offset + (address - segment->p_vaddr);
+            return (const uint8_t *)file->contents.bytes + segment->p_offset +
+                   (address - segment->p_vaddr);
     }
     return NULL;
 }

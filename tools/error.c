@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How the command reports an error: one line on standard error. Apart from util.c so that unit tests can record it. */
+/* How the command reports an error: one line on standard error. Apart from util.c so that unit
+ * tests can record it. */
 #include "tools/tool.h"
 
 #include <stdarg.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* `unigornel exec` and `unigornel test`: programs that Go has built, run inside with the files of the current folder. */
+/* `unigornel exec` and `unigornel test`: programs that Go has built, run inside with the files of
+ * the current folder. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,12 @@
 
 const struct option_table exec_options = {
     .usage = "exec [OPTIONS] PROGRAM ARGS...",
-    .about = "Boots a static Go program with the files of the current folder, and exits with its status: for\n"
-             "go test -exec 'unigornel exec' and go run -exec 'unigornel exec'. UNIGORNEL_EXEC_MEMORY (2G) and\n"
-             "UNIGORNEL_EXEC_CPUS (the host's, at most 4) change the defaults. Files it writes stay inside.",
+    .about = "Boots a static Go program with the files of the current folder, and exits with its "
+             "status: for\n"
+             "go test -exec 'unigornel exec' and go run -exec 'unigornel exec'. "
+             "UNIGORNEL_EXEC_MEMORY (2G) and\n"
+             "UNIGORNEL_EXEC_CPUS (the host's, at most 4) change the defaults. Files it writes "
+             "stay inside.",
     .specs = run_specs,
     .count = RUN_OPTION_COUNT,
 };
@@ -31,7 +35,8 @@ const struct option_table test_options = {
 /* Go's own variables and those that tell a program where and who it is. */
 static bool is_passed_on(const char *variable)
 {
-    static const char *const names[] = {"HOME=", "LANG=", "LC_ALL=", "LOGNAME=", "PATH=", "PWD=", "SHELL=", "TZ=", "USER="};
+    static const char *const names[] = {
+        "HOME=", "LANG=", "LC_ALL=", "LOGNAME=", "PATH=", "PWD=", "SHELL=", "TZ=", "USER="};
     if (strncmp(variable, "GO", 2) == 0)
         return true;
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -55,7 +60,9 @@ int command_exec(char **words)
     struct option_cursor cursor = {.table = &exec_options, .words = words};
     const char *memory = getenv("UNIGORNEL_EXEC_MEMORY");
     struct run_settings settings = {
-        .machine = {.kind = "microvm", .accel = "auto", .memory = memory && *memory ? memory : DEFAULT_MEMORY}};
+        .machine = {.kind = "microvm",
+                    .accel = "auto",
+                    .memory = memory && *memory ? memory : DEFAULT_MEMORY}};
     int option = run_options_parse(&cursor, &settings);
     if (option == OPTION_HELP)
         return 0;
@@ -76,7 +83,8 @@ int command_exec(char **words)
     char *directory = current_directory(), *folder = temporary_directory();
     char *image = folder ? format_string("%s/image.elf", folder) : NULL, *files = NULL;
     int status = STATUS_FAILED;
-    if (image && link_files(program, base_name(program), NULL, image) == 0 && (files = workdir_image(directory))) {
+    if (image && link_files(program, base_name(program), NULL, image) == 0 &&
+        (files = workdir_image(directory))) {
         for (char **variable = environ; *variable; variable++) {
             if (is_passed_on(*variable))
                 arguments_addf(&machine->kernel_words, "env.%s", *variable);
@@ -99,15 +107,18 @@ int command_exec(char **words)
     return status;
 }
 
-/* --- test ------------------------------------------------------------------------------------------------------------------ */
+/* --- test
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 /* go's -exec takes words apart at blanks and knows quotes. */
 static char *exec_word(void)
 {
     char *self = own_path();
-    char *word = strpbrk(self, " '\"") ? format_string("%c%s%c exec", strchr(self, '\'') ? '"' : '\'', self,
-                                                      strchr(self, '\'') ? '"' : '\'')
-                                       : format_string("%s exec", self);
+    char *word = strpbrk(self, " '\"")
+                     ? format_string("%c%s%c exec", strchr(self, '\'') ? '"' : '\'', self,
+                                     strchr(self, '\'') ? '"' : '\'')
+                     : format_string("%s exec", self);
     free(self);
     return word;
 }

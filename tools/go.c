@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Running the user's Go toolchain. A toolchain that Go has downloaded lies in the module cache, where -overlay is refused; it is
- * then used through a link in our build folder. */
+/* Running the user's Go toolchain. A toolchain that Go has downloaded lies in the module cache,
+ * where -overlay is refused; it is then used through a link in our build folder. */
 #define _GNU_SOURCE
 #include "tools/go.h"
 
@@ -10,14 +10,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static int run_go(const char *command, const char *directory, char *const *words, struct buffer *output,
-                  struct buffer *errors)
+static int run_go(const char *command, const char *directory, char *const *words,
+                  struct buffer *output, struct buffer *errors)
 {
     struct arguments all = {0};
     arguments_add(&all, command);
     for (size_t i = 0; words[i]; i++)
         arguments_add(&all, words[i]);
-    struct command run = {.words = all.items, .directory = directory, .output = output, .errors = errors};
+    struct command run = {
+        .words = all.items, .directory = directory, .output = output, .errors = errors};
     int status = run_command(&run);
     arguments_free(&all);
     return status;
@@ -30,7 +31,8 @@ int go_query(const struct go_toolchain *go, char *const *words, struct buffer *o
     if (status != 0) {
         if (errors.size)
             errors.bytes[strcspn(errors.bytes, "\n")] = '\0';
-        fail("go %s: %s", words[0], errors.size ? errors.bytes : "failed: check the Go installation");
+        fail("go %s: %s", words[0],
+             errors.size ? errors.bytes : "failed: check the Go installation");
     }
     buffer_free(&errors);
     return status == 0 ? 0 : -1;
@@ -64,10 +66,12 @@ int go_run_quietly(const struct go_toolchain *go, char *const *words)
 static bool is_below(const char *path, const char *folder)
 {
     size_t length = strlen(folder);
-    return length && strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
+    return length && strncmp(path, folder, length) == 0 &&
+           (path[length] == '/' || path[length] == '\0');
 }
 
-/* Makes or finds a link to the toolchain. It must have a lasting name, because Go writes GOROOT into programs. */
+/* Makes or finds a link to the toolchain. It must have a lasting name, because Go writes GOROOT
+ * into programs. */
 static char *link_toolchain(const char *root, const char *version)
 {
     char *folder = build_folder_path("goroot");
@@ -101,12 +105,14 @@ static char *link_toolchain(const char *root, const char *version)
 
 int go_find(struct go_toolchain *go, const char *directory)
 {
-    *go = (struct go_toolchain){.command = copy_string("go"), .directory = directory ? copy_string(directory) : NULL};
+    *go = (struct go_toolchain){.command = copy_string("go"),
+                                .directory = directory ? copy_string(directory) : NULL};
     setenv("GOOS", "linux", 1);
     setenv("GOARCH", "amd64", 1);
     setenv("CGO_ENABLED", "0", 1);
     if (!command_exists("go"))
-        return fail("go is not in PATH: install Go (scripts/setup does), or add its bin folder to PATH");
+        return fail(
+            "go is not in PATH: install Go (scripts/setup does), or add its bin folder to PATH");
     char *words[] = {"env", "GOVERSION", "GOROOT", "GOMODCACHE", NULL};
     struct buffer output = {0};
     if (go_query(go, words, &output) < 0) {
@@ -120,9 +126,11 @@ int go_find(struct go_toolchain *go, const char *directory)
     int result = version && root ? 0 : fail("go env: gives no GOROOT: check the Go installation");
     if (result == 0) {
         char *word_end = strchr(version, ' '); /* "go1.26.0 X:experiment" */
-        go->version = word_end ? format_string("%.*s", (int)(word_end - version), version) : copy_string(version);
+        go->version = word_end ? format_string("%.*s", (int)(word_end - version), version)
+                               : copy_string(version);
         go->real_root = copy_string(root);
-        go->root = cache && is_below(root, cache) ? link_toolchain(root, go->version) : copy_string(root);
+        go->root =
+            cache && is_below(root, cache) ? link_toolchain(root, go->version) : copy_string(root);
         if (!go->root)
             result = -1;
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Recognises Go programs and reads their function table (layout: cmd/link/internal/ld/pcln.go, runtime/symtab.go). */
+/* Recognises Go programs and reads their function table (layout: cmd/link/internal/ld/pcln.go,
+ * runtime/symtab.go). */
 #include "tools/go_binary.h"
 
 #include <stdlib.h>
@@ -31,7 +32,8 @@ static bool has_go_note(const struct elf_file *elf)
         if (segment->p_type != PT_NOTE || segment->p_filesz < sizeof(note) + 4)
             continue;
         memcpy(&note, elf->contents.bytes + segment->p_offset, sizeof(note));
-        if (note.n_namesz == 4 && memcmp(elf->contents.bytes + segment->p_offset + sizeof(note), "Go\0\0", 4) == 0)
+        if (note.n_namesz == 4 &&
+            memcmp(elf->contents.bytes + segment->p_offset + sizeof(note), "Go\0\0", 4) == 0)
             return true;
     }
     return false;
@@ -40,15 +42,18 @@ static bool has_go_note(const struct elf_file *elf)
 static int check_kind(const struct elf_file *elf)
 {
     if (elf->header.e_type == ET_DYN)
-        return fail("%s: position-independent (PIE or shared): build it with -buildmode=exe", elf->path);
+        return fail("%s: position-independent (PIE or shared): build it with -buildmode=exe",
+                    elf->path);
     if (elf->header.e_type != ET_EXEC)
         return fail("%s: not a linked program: give the output of go build", elf->path);
     for (size_t i = 0; i < elf->segment_count; i++) {
         if (elf->segments[i].p_type == PT_INTERP || elf->segments[i].p_type == PT_DYNAMIC)
             return fail("%s: dynamically linked: build it with CGO_ENABLED=0", elf->path);
     }
-    if (!elf_section(elf, ".go.buildinfo") && !elf_section(elf, ".note.go.buildid") && !has_go_note(elf))
-        return fail("%s: not a Go program: unigornel runs programs built by the Go toolchain", elf->path);
+    if (!elf_section(elf, ".go.buildinfo") && !elf_section(elf, ".note.go.buildid") &&
+        !has_go_note(elf))
+        return fail("%s: not a Go program: unigornel runs programs built by the Go toolchain",
+                    elf->path);
     return 0;
 }
 
@@ -66,12 +71,14 @@ static int read_functions(struct go_binary *binary)
     if (!binary->text_start)
         binary->text_start = header.text_start;
     uint64_t size = binary->table_size;
-    if (header.functions > size || header.function_count > (size - header.functions) / 8 || header.function_names > size)
+    if (header.functions > size || header.function_count > (size - header.functions) / 8 ||
+        header.function_names > size)
         return fail("%s: Go's function table is damaged: build the program again", elf->path);
     const uint8_t *entries = table + header.functions;
     uint64_t entries_size = size - header.functions;
     binary->functions = allocate(header.function_count * sizeof(*binary->functions));
-    /* The table has pairs (entry, offset of the function's record) and one more entry for the end of the text. */
+    /* The table has pairs (entry, offset of the function's record) and one more entry for the end
+     * of the text. */
     for (uint64_t i = 0; i < header.function_count; i++) {
         uint32_t pair[3];
         uint32_t record[2];
@@ -84,7 +91,8 @@ static int read_functions(struct go_binary *binary)
         uint64_t name = header.function_names + record[1];
         if (name >= size || !memchr(table + name, '\0', size - name))
             continue;
-        struct go_function function = {(const char *)table + name, binary->text_start + pair[0], pair[2] - pair[0]};
+        struct go_function function = {(const char *)table + name, binary->text_start + pair[0],
+                                       pair[2] - pair[0]};
         if (elf_bytes_at(elf, function.address, function.size))
             binary->functions[binary->function_count++] = function;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What Go's linker leaves in a program: its function table (.gopclntab), read the way the runtime reads it, so that it works for
- * programs stripped of their symbols too. */
+/* What Go's linker leaves in a program: its function table (.gopclntab), read the way the runtime
+ * reads it, so that it works for programs stripped of their symbols too. */
 #pragma once
 
 #include "tools/elf_file.h"
@@ -16,11 +16,13 @@ struct go_binary {
     uint64_t text_start; /* what the table's offsets are relative to; 0: not known */
     uint64_t table;      /* address and size of .gopclntab; 0: none */
     uint64_t table_size;
-    struct go_function *functions; /* sorted by address; none when the table has an unknown format */
+    struct go_function
+        *functions; /* sorted by address; none when the table has an unknown format */
     size_t function_count;
 };
 
-/* 0, or -1 after a message: the program is not made by Go, or not one that can run alone (dynamic, PIE, cgo). */
+/* 0, or -1 after a message: the program is not made by Go, or not one that can run alone (dynamic,
+ * PIE, cgo). */
 int go_binary_open(struct go_binary *binary, const struct elf_file *elf);
 void go_binary_close(struct go_binary *binary);
 

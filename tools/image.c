@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* `unigornel image`: an ISO or a disk with GRUB that boots the image, unchanged, by BIOS and by UEFI. The disk is the same hybrid
- * that grub-mkrescue makes: it has a boot sector for BIOS and an EFI system partition. */
+/* `unigornel image`: an ISO or a disk with GRUB that boots the image, unchanged, by BIOS and by
+ * UEFI. The disk is the same hybrid that grub-mkrescue makes: it has a boot sector for BIOS and an
+ * EFI system partition. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,8 +15,10 @@ enum { IMAGE_FORMAT, IMAGE_OUTPUT, IMAGE_APPEND, IMAGE_VERBOSE, IMAGE_OPTIONS };
 
 static const struct option_spec image_specs[IMAGE_OPTIONS] = {
     [IMAGE_FORMAT] = {"--format", "FORMAT", "iso, raw or qcow2", NULL},
-    [IMAGE_OUTPUT] = {"-o", "FILE", "the file to write (default: IMAGE.iso, .raw or .qcow2 here)", NULL},
-    [IMAGE_APPEND] = {"--append", "LINE", "the guest's command line: kernel words -- arguments", NULL},
+    [IMAGE_OUTPUT] = {"-o", "FILE", "the file to write (default: IMAGE.iso, .raw or .qcow2 here)",
+                      NULL},
+    [IMAGE_APPEND] = {"--append", "LINE", "the guest's command line: kernel words -- arguments",
+                      NULL},
     [IMAGE_VERBOSE] = {"-v", NULL, "say what is done", NULL},
 };
 
@@ -26,9 +29,11 @@ const struct option_table image_options = {
     .count = IMAGE_OPTIONS,
 };
 
-/* Those of partition tables are not needed, but GRUB complains on the console about each that its own script names in vain. */
-#define GRUB_MODULES \
-    "--install-modules=multiboot2 normal iso9660 boot part_acorn part_amiga part_apple part_bsd part_dfly part_dvh " \
+/* Those of partition tables are not needed, but GRUB complains on the console about each that its
+ * own script names in vain. */
+#define GRUB_MODULES                                                                               \
+    "--install-modules=multiboot2 normal iso9660 boot part_acorn part_amiga part_apple part_bsd "  \
+    "part_dfly part_dvh "                                                                          \
     "part_gpt part_msdos part_plan part_sun part_sunpc"
 
 /* What has to be there, and the Debian package that brings it. */
@@ -100,13 +105,17 @@ static int write_grub_script(const char *path, const char *line)
 static int run_quietly(char **words)
 {
     struct buffer output = {0}, errors = {0};
-    int status = run_command(&(struct command){.words = words, .output = &output, .errors = &errors});
+    int status =
+        run_command(&(struct command){.words = words, .output = &output, .errors = &errors});
     if (status > 0) {
         /* The reason is in the last line that is not empty. */
         while (errors.size && strchr("\n ", errors.bytes[errors.size - 1]))
             errors.bytes[--errors.size] = '\0';
         const char *line = errors.size ? strrchr(errors.bytes, '\n') : NULL;
-        fail("%s failed: %s", words[0], line ? line + 1 : errors.size ? errors.bytes : "no message");
+        fail("%s failed: %s", words[0],
+             line          ? line + 1
+             : errors.size ? errors.bytes
+                           : "no message");
     }
     buffer_free(&output);
     buffer_free(&errors);
@@ -117,15 +126,17 @@ static int run_quietly(char **words)
 static int make_iso(const char *folder, const char *image, const char *line, const char *iso)
 {
     char *tree = format_string("%s/tree", folder), *boot = format_string("%s/boot/grub", tree);
-    char *target = format_string("%s/boot/image.elf", tree), *script = format_string("%s/grub.cfg", boot);
+    char *target = format_string("%s/boot/image.elf", tree),
+         *script = format_string("%s/grub.cfg", boot);
     struct buffer bytes = {0};
     int result = make_directories(boot);
     if (result == 0)
-        result = read_file(image, &bytes) < 0 ? fail("%s: cannot read", image) : write_file(target, bytes.bytes, bytes.size, 0644);
+        result = read_file(image, &bytes) < 0 ? fail("%s: cannot read", image)
+                                              : write_file(target, bytes.bytes, bytes.size, 0644);
     if (result == 0)
         result = write_grub_script(script, line);
-    char *words[] = {"grub-mkrescue", "-o", (char *)iso, "--locales=", "--fonts=", "--themes=",
-                     GRUB_MODULES, tree, NULL};
+    char *words[] = {"grub-mkrescue", "-o",         (char *)iso, "--locales=", "--fonts=",
+                     "--themes=",     GRUB_MODULES, tree,        NULL};
     if (result == 0)
         result = run_quietly(words);
     buffer_free(&bytes);
@@ -143,11 +154,13 @@ static int convert(const char *format, const char *iso, const char *output)
     if (stat(iso, &status) < 0 || truncate(iso, (status.st_size + 0xfffff) & ~0xfffffl) < 0)
         return fail("%s: cannot be made larger", iso);
     if (strcmp(format, "qcow2") == 0) {
-        char *words[] = {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", (char *)iso, (char *)output, NULL};
+        char *words[] = {"qemu-img", "convert",   "-f",           "raw", "-O",
+                         "qcow2",    (char *)iso, (char *)output, NULL};
         return run_quietly(words);
     }
     struct buffer bytes = {0};
-    int result = read_file(iso, &bytes) < 0 ? fail("%s: cannot read", iso) : write_file(output, bytes.bytes, bytes.size, 0644);
+    int result = read_file(iso, &bytes) < 0 ? fail("%s: cannot read", iso)
+                                            : write_file(output, bytes.bytes, bytes.size, 0644);
     buffer_free(&bytes);
     return result;
 }
@@ -157,7 +170,8 @@ static int make_image(const char *format, const char *image, const char *line, c
     char *folder = temporary_directory();
     if (!folder)
         return -1;
-    char *iso = strcmp(format, "iso") == 0 ? copy_string(output) : format_string("%s/image.iso", folder);
+    char *iso =
+        strcmp(format, "iso") == 0 ? copy_string(output) : format_string("%s/image.iso", folder);
     int result = make_iso(folder, image, line, iso);
     if (result == 0 && strcmp(format, "iso") != 0)
         result = convert(format, iso, output);
@@ -194,7 +208,8 @@ int command_image(char **words)
             verbose_enabled = true;
         }
     }
-    if (!format || (strcmp(format, "iso") != 0 && strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0)) {
+    if (!format || (strcmp(format, "iso") != 0 && strcmp(format, "raw") != 0 &&
+                    strcmp(format, "qcow2") != 0)) {
         fail("image: give --format iso, raw or qcow2");
         return STATUS_USAGE;
     }
@@ -203,8 +218,12 @@ int command_image(char **words)
         return STATUS_USAGE;
     }
     const char *name = base_name(operand), *dot = strrchr(name, '.');
-    char *path = output ? copy_string(output) : format_string("%.*s.%s", (int)(dot ? dot - name : (long)strlen(name)), name, format);
-    int result = check_image(operand) < 0 || check_requirements(format) < 0 ? -1 : make_image(format, operand, line, path);
+    char *path = output ? copy_string(output)
+                        : format_string("%.*s.%s", (int)(dot ? dot - name : (long)strlen(name)),
+                                        name, format);
+    int result = check_image(operand) < 0 || check_requirements(format) < 0
+                     ? -1
+                     : make_image(format, operand, line, path);
     free(path);
     return result == 0 ? 0 : STATUS_FAILED;
 }

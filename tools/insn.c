@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* x86-64 instruction lengths (Intel SDM volume 2, chapter 2 and appendix A): prefixes, opcode maps, ModRM, immediates. */
+/* x86-64 instruction lengths (Intel SDM volume 2, chapter 2 and appendix A): prefixes, opcode maps,
+ * ModRM, immediates. */
 #define _GNU_SOURCE
 #include "tools/insn.h"
 
@@ -26,7 +27,8 @@ enum operands {
 static enum operands one_byte_operands(uint8_t opcode)
 {
     if (opcode < 0x40) {
-        static const uint8_t arithmetic[8] = {MODRM, MODRM, MODRM, MODRM, IMM8, IMMZ, INVALID, INVALID};
+        static const uint8_t arithmetic[8] = {MODRM, MODRM, MODRM,   MODRM,
+                                              IMM8,  IMMZ,  INVALID, INVALID};
         return arithmetic[opcode & 7];
     }
     switch (opcode) {
@@ -175,7 +177,8 @@ static size_t modrm_length(const uint8_t *code, size_t size)
     return length <= size ? length : 0;
 }
 
-static size_t immediate_length(enum operands operands, unsigned reg, bool operand16, bool address32, bool rex_w)
+static size_t immediate_length(enum operands operands, unsigned reg, bool operand16, bool address32,
+                               bool rex_w)
 {
     size_t z = operand16 && !rex_w ? 2 : 4;
     switch (operands) {
@@ -221,7 +224,8 @@ size_t instruction_length(const uint8_t *code, size_t size)
             operand16 = true;
         else if (byte == 0x67)
             address32 = true;
-        else if (byte != 0xf0 && byte != 0xf2 && byte != 0xf3 && (byte & 0xe7) != 0x26 && byte != 0x64 && byte != 0x65)
+        else if (byte != 0xf0 && byte != 0xf2 && byte != 0xf3 && (byte & 0xe7) != 0x26 &&
+                 byte != 0x64 && byte != 0x65)
             break;
     }
     if (at < size && (code[at] & 0xf0) == 0x40)
@@ -262,7 +266,8 @@ size_t instruction_length(const uint8_t *code, size_t size)
     return at <= size ? at : 0;
 }
 
-size_t find_syscalls(const uint8_t *code, size_t size, void (*found)(size_t offset, void *context), void *context)
+size_t find_syscalls(const uint8_t *code, size_t size, void (*found)(size_t offset, void *context),
+                     void *context)
 {
     static const uint8_t syscall_bytes[] = {0x0f, 0x05};
     size_t count = 0, at = 0;

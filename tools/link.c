@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The image linker. The image's file has, in this order: the ELF header with the program headers of both, the kernel's loaded
- * segments (the multiboot2 header is in the first), the program's, then what no loader reads: the program's debug
- * information, and symbols of both. The kernel's own debug information stays in kernel.elf. */
+/* The image linker. The image's file has, in this order: the ELF header with the program headers of
+ * both, the kernel's loaded segments (the multiboot2 header is in the first), the program's, then
+ * what no loader reads: the program's debug information, and symbols of both. The kernel's own
+ * debug information stays in kernel.elf. */
 #define _GNU_SOURCE
 #include "tools/link.h"
 
@@ -15,8 +16,11 @@
 #include "tools/overlay.h"
 
 #define MULTIBOOT2_MAGIC 0xe85250d6u
-#define MULTIBOOT2_SEARCH 32768u /* Multiboot2 1.6, 3.1: the header lies whole within the first 32768 bytes, 8-byte aligned */
-#define GROWTH_LIMIT (256u * 1024) /* the image's size over the program's: what the project promises */
+#define MULTIBOOT2_SEARCH                                                                          \
+    32768u /* Multiboot2 1.6, 3.1: the header lies whole within the first 32768 bytes, 8-byte      \
+              aligned */
+#define GROWTH_LIMIT                                                                               \
+    (256u * 1024)               /* the image's size over the program's: what the project promises */
 #define LOAD_LIMIT 0xc0000000ul /* below the hole that PCs keep for devices */
 
 static uint64_t align_up(uint64_t value, uint64_t alignment)
@@ -44,12 +48,15 @@ struct linker {
     struct buffer section_names;
 };
 
-/* --- what is loaded -------------------------------------------------------------------------------------------------- */
+/* --- what is loaded
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static int compare_addresses(const void *left, const void *right)
 {
     const struct placed_segment *a = left, *b = right;
-    return (a->original.p_vaddr > b->original.p_vaddr) - (a->original.p_vaddr < b->original.p_vaddr);
+    return (a->original.p_vaddr > b->original.p_vaddr) -
+           (a->original.p_vaddr < b->original.p_vaddr);
 }
 
 static int collect_segments(struct linker *linker, const struct elf_file *file)
@@ -60,14 +67,19 @@ static int collect_segments(struct linker *linker, const struct elf_file *file)
         if (segment->p_type != PT_LOAD || segment->p_memsz == 0)
             continue;
         if (linker->placed_count - first == IMAGE_MAX_SEGMENTS)
-            return fail("%s: more than %d loaded segments: link it with Go's own linker", file->path, IMAGE_MAX_SEGMENTS);
+            return fail("%s: more than %d loaded segments: link it with Go's own linker",
+                        file->path, IMAGE_MAX_SEGMENTS);
         if ((segment->p_flags & PF_W) && (segment->p_flags & PF_X))
-            return fail("%s: has a segment that is both writable and executable: link it with Go's own linker", file->path);
-        linker->placed[linker->placed_count++] = (struct placed_segment){.from = file, .original = *segment};
+            return fail("%s: has a segment that is both writable and executable: link it with Go's "
+                        "own linker",
+                        file->path);
+        linker->placed[linker->placed_count++] =
+            (struct placed_segment){.from = file, .original = *segment};
     }
     if (linker->placed_count == first)
         return fail("%s: has nothing to load: give a linked program", file->path);
-    qsort(linker->placed + first, linker->placed_count - first, sizeof(*linker->placed), compare_addresses);
+    qsort(linker->placed + first, linker->placed_count - first, sizeof(*linker->placed),
+          compare_addresses);
     for (size_t i = first + 1; i < linker->placed_count; i++) {
         const Elf64_Phdr *before = &linker->placed[i - 1].original;
         if (align_up(before->p_vaddr + before->p_memsz, PAGE_SIZE) >
@@ -82,11 +94,14 @@ static int check_program_addresses(const struct linker *linker)
     for (size_t i = linker->kernel_count; i < linker->placed_count; i++) {
         const Elf64_Phdr *segment = &linker->placed[i].original;
         if (segment->p_vaddr < PROGRAM_MIN)
-            return fail("%s: its segment at %#lx overlaps the kernel's addresses (below %#lx): link it without -T",
+            return fail("%s: its segment at %#lx overlaps the kernel's addresses (below %#lx): "
+                        "link it without -T",
                         linker->program->elf->path, (unsigned long)segment->p_vaddr, PROGRAM_MIN);
-        if (segment->p_vaddr + segment->p_filesz > LOAD_LIMIT || segment->p_vaddr + segment->p_memsz > USER_END)
-            return fail("%s: its segment at %#lx is too high to be loaded there: link it without -T",
-                        linker->program->elf->path, (unsigned long)segment->p_vaddr);
+        if (segment->p_vaddr + segment->p_filesz > LOAD_LIMIT ||
+            segment->p_vaddr + segment->p_memsz > USER_END)
+            return fail(
+                "%s: its segment at %#lx is too high to be loaded there: link it without -T",
+                linker->program->elf->path, (unsigned long)segment->p_vaddr);
     }
     return 0;
 }
@@ -95,7 +110,8 @@ static void place_segments(struct linker *linker)
 {
     for (size_t i = 0; i < linker->placed_count; i++) {
         struct placed_segment *segment = &linker->placed[i];
-        uint64_t offset = align_up(linker->image->size, PAGE_SIZE) + (segment->original.p_vaddr & (PAGE_SIZE - 1));
+        uint64_t offset = align_up(linker->image->size, PAGE_SIZE) +
+                          (segment->original.p_vaddr & (PAGE_SIZE - 1));
         if (segment->original.p_filesz) {
             buffer_pad(linker->image, offset);
             buffer_append(linker->image, segment->from->contents.bytes + segment->original.p_offset,
@@ -106,7 +122,8 @@ static void place_segments(struct linker *linker)
 }
 
 /* Where a part of the kernel's or the program's file is in the image; 0 when no loader sees it. */
-static uint64_t placed_offset(const struct linker *linker, const struct elf_file *from, uint64_t offset, uint64_t size)
+static uint64_t placed_offset(const struct linker *linker, const struct elf_file *from,
+                              uint64_t offset, uint64_t size)
 {
     for (size_t i = 0; i < linker->placed_count; i++) {
         const struct placed_segment *segment = &linker->placed[i];
@@ -139,9 +156,11 @@ static int write_program_headers(struct linker *linker, Elf64_Ehdr *header)
         if (i >= linker->kernel_count) {
             if (segment.p_filesz == 0)
                 continue;
-            /* The rest of the last page is zeroed by the loader; later pages are given on first touch by the kernel. */
+            /* The rest of the last page is zeroed by the loader; later pages are given on first
+             * touch by the kernel. */
             segment.p_paddr = segment.p_vaddr;
-            segment.p_memsz = align_up(segment.p_vaddr + segment.p_filesz, PAGE_SIZE) - segment.p_vaddr;
+            segment.p_memsz =
+                align_up(segment.p_vaddr + segment.p_filesz, PAGE_SIZE) - segment.p_vaddr;
         }
         table[count++] = segment;
     }
@@ -152,7 +171,8 @@ static int write_program_headers(struct linker *linker, Elf64_Ehdr *header)
             continue;
         note.p_offset = placed_offset(linker, linker->kernel, note.p_offset, note.p_filesz);
         if (!note.p_offset)
-            return fail("%s: its notes are not in a loaded segment: build the kernel again", linker->kernel->path);
+            return fail("%s: its notes are not in a loaded segment: build the kernel again",
+                        linker->kernel->path);
         note.p_align = 4;
         table[count++] = note;
         notes++;
@@ -168,31 +188,37 @@ static int write_program_headers(struct linker *linker, Elf64_Ehdr *header)
 
 static int check_multiboot2(const struct linker *linker)
 {
-    size_t limit = linker->image->size < MULTIBOOT2_SEARCH ? linker->image->size : MULTIBOOT2_SEARCH;
+    size_t limit =
+        linker->image->size < MULTIBOOT2_SEARCH ? linker->image->size : MULTIBOOT2_SEARCH;
     for (size_t at = 0; at + 16 <= limit; at += 8) {
         uint32_t field[4]; /* magic, architecture, length, checksum */
         memcpy(field, linker->image->bytes + at, sizeof(field));
-        if (field[0] == MULTIBOOT2_MAGIC && field[0] + field[1] + field[2] + field[3] == 0 && at + field[2] <= limit)
+        if (field[0] == MULTIBOOT2_MAGIC && field[0] + field[1] + field[2] + field[3] == 0 &&
+            at + field[2] <= limit)
             return 0;
     }
-    return fail("%s: has no multiboot2 header in its first page: build the kernel again", linker->kernel->path);
+    return fail("%s: has no multiboot2 header in its first page: build the kernel again",
+                linker->kernel->path);
 }
 
-/* --- what the kernel is told ------------------------------------------------------------------------------------------ */
+/* --- what the kernel is told
+ * ------------------------------------------------------------------------------------------ */
 
 static uint32_t count_raw_syscalls(const struct go_binary *program)
 {
     size_t count = 0;
     if (program->function_count) {
         for (size_t i = 0; i < program->function_count; i++)
-            count += find_syscalls(go_function_code(program, &program->functions[i]), program->functions[i].size, NULL, NULL);
+            count += find_syscalls(go_function_code(program, &program->functions[i]),
+                                   program->functions[i].size, NULL, NULL);
         return (uint32_t)count;
     }
     for (size_t i = 0; i < program->elf->segment_count; i++) {
         const Elf64_Phdr *segment = &program->elf->segments[i];
         if (segment->p_type == PT_LOAD && (segment->p_flags & PF_X))
-            count += find_syscalls((const uint8_t *)program->elf->contents.bytes + segment->p_offset, segment->p_filesz,
-                                   NULL, NULL);
+            count +=
+                find_syscalls((const uint8_t *)program->elf->contents.bytes + segment->p_offset,
+                              segment->p_filesz, NULL, NULL);
     }
     return (uint32_t)count;
 }
@@ -218,11 +244,14 @@ static int fill_image_info(struct linker *linker, const char *name)
             .address = start,
             .file_size = segment->p_filesz ? lead + segment->p_filesz : 0,
             .size = lead + segment->p_memsz,
-            .prot = (segment->p_flags & PF_R ? PROT_R : 0u) | (segment->p_flags & PF_W ? PROT_W : 0u) |
+            .prot = (segment->p_flags & PF_R ? PROT_R : 0u) |
+                    (segment->p_flags & PF_W ? PROT_W : 0u) |
                     (segment->p_flags & PF_X ? PROT_X : 0u),
         };
-        uint64_t headers = program->header.e_phoff, headers_size = program->segment_count * sizeof(Elf64_Phdr);
-        if (headers >= segment->p_offset && headers + headers_size <= segment->p_offset + segment->p_filesz) {
+        uint64_t headers = program->header.e_phoff,
+                 headers_size = program->segment_count * sizeof(Elf64_Phdr);
+        if (headers >= segment->p_offset &&
+            headers + headers_size <= segment->p_offset + segment->p_filesz) {
             info.program_headers = segment->p_vaddr + (headers - segment->p_offset);
             info.program_header_count = (uint32_t)program->segment_count;
         }
@@ -235,18 +264,23 @@ static int fill_image_info(struct linker *linker, const char *name)
     Elf64_Sym symbol;
     struct image_info old;
     if (!elf_find_symbol(linker->kernel, "image_info", &symbol))
-        return fail("%s: not a Unigornel kernel (no image_info): set UNIGORNEL_KERNEL to build/kernel.elf", linker->kernel->path);
+        return fail(
+            "%s: not a Unigornel kernel (no image_info): set UNIGORNEL_KERNEL to build/kernel.elf",
+            linker->kernel->path);
     uint64_t offset = placed_address_offset(linker, symbol.st_value, sizeof(info));
     if (!offset)
-        return fail("%s: image_info is not in its loaded data: build the kernel again", linker->kernel->path);
+        return fail("%s: image_info is not in its loaded data: build the kernel again",
+                    linker->kernel->path);
     memcpy(&old, linker->image->bytes + offset, sizeof(old));
     if (old.magic != IMAGE_INFO_MAGIC || old.version != IMAGE_INFO_VERSION)
-        return fail("%s: made for another version of this command: build both together", linker->kernel->path);
+        return fail("%s: made for another version of this command: build both together",
+                    linker->kernel->path);
     memcpy(linker->image->bytes + offset, &info, sizeof(info));
     return 0;
 }
 
-/* --- sections and symbols, for debuggers ---------------------------------------------------------------------------------- */
+/* --- sections and symbols, for debuggers
+ * ---------------------------------------------------------------------------------- */
 
 static uint32_t add_section_name(struct linker *linker, const char *prefix, const char *name)
 {
@@ -275,7 +309,8 @@ static void copy_program_sections(struct linker *linker, size_t *symbols, size_t
     for (size_t i = 0; i < program->section_count; i++) {
         Elf64_Shdr section = program->sections[i];
         if (i)
-            section.sh_name = add_section_name(linker, "", elf_section_name(program, &program->sections[i]));
+            section.sh_name =
+                add_section_name(linker, "", elf_section_name(program, &program->sections[i]));
         uint64_t size = section.sh_type == SHT_NOBITS ? 0 : section.sh_size;
         if (section.sh_type == SHT_SYMTAB && !*symbols) {
             *symbols = i;
@@ -289,9 +324,10 @@ static void copy_program_sections(struct linker *linker, size_t *symbols, size_t
     }
     for (size_t i = 1; i < program->section_count; i++) {
         Elf64_Shdr *section = &linker->sections[i];
-        if (!(section->sh_flags & SHF_ALLOC) && section->sh_type != SHT_NOBITS && section->sh_type != SHT_NULL &&
-            i != *symbols && i != *strings && i != names)
-            append_bytes(linker, section, program->contents.bytes + program->sections[i].sh_offset, section->sh_size);
+        if (!(section->sh_flags & SHF_ALLOC) && section->sh_type != SHT_NOBITS &&
+            section->sh_type != SHT_NULL && i != *symbols && i != *strings && i != names)
+            append_bytes(linker, section, program->contents.bytes + program->sections[i].sh_offset,
+                         section->sh_size);
     }
 }
 
@@ -302,8 +338,11 @@ static void add_kernel_sections(struct linker *linker)
         Elf64_Shdr section = kernel->sections[i];
         if (!(section.sh_flags & SHF_ALLOC))
             continue;
-        section.sh_name = add_section_name(linker, ".kernel", elf_section_name(kernel, &kernel->sections[i]));
-        uint64_t offset = section.sh_type == SHT_NOBITS ? 0 : placed_offset(linker, kernel, section.sh_offset, section.sh_size);
+        section.sh_name =
+            add_section_name(linker, ".kernel", elf_section_name(kernel, &kernel->sections[i]));
+        uint64_t offset = section.sh_type == SHT_NOBITS
+                              ? 0
+                              : placed_offset(linker, kernel, section.sh_offset, section.sh_size);
         section.sh_offset = offset ? offset : linker->image->size;
         section.sh_link = section.sh_info = 0;
         linker->kernel_section_map[i] = (uint16_t)linker->section_count;
@@ -330,7 +369,8 @@ static bool merge_kernel_symbol(const Elf64_Sym *symbol, const char *name, void 
 {
     struct symbol_merge *merge = context;
     bool global = ELF64_ST_BIND(symbol->st_info) != STB_LOCAL;
-    if (global != merge->globals || (!global && !merge->kernel_locals) || !is_wanted(symbol, name, global))
+    if (global != merge->globals || (!global && !merge->kernel_locals) ||
+        !is_wanted(symbol, name, global))
         return false;
     Elf64_Sym copy = *symbol;
     if (copy.st_shndx < SHN_LORESERVE) {
@@ -347,7 +387,8 @@ static bool merge_kernel_symbol(const Elf64_Sym *symbol, const char *name, void 
 static void merge_program_symbols(struct symbol_merge *merge, const Elf64_Shdr *section)
 {
     const char *bytes = merge->linker->program->elf->contents.bytes + section->sh_offset;
-    for (uint64_t at = sizeof(Elf64_Sym); at + sizeof(Elf64_Sym) <= section->sh_size; at += sizeof(Elf64_Sym)) {
+    for (uint64_t at = sizeof(Elf64_Sym); at + sizeof(Elf64_Sym) <= section->sh_size;
+         at += sizeof(Elf64_Sym)) {
         Elf64_Sym symbol;
         memcpy(&symbol, bytes + at, sizeof(symbol));
         if ((ELF64_ST_BIND(symbol.st_info) != STB_LOCAL) == merge->globals)
@@ -387,8 +428,10 @@ static void merge_symbols(struct linker *linker, size_t symbols, size_t strings)
     struct symbol_merge merge = {.linker = linker, .kernel_locals = true};
     bool old = symbols != 0;
     size_t locals = collect_symbols(&merge, symbols, strings);
-    size_t rest = linker->section_names.size + (linker->section_count + 3) * sizeof(Elf64_Shdr) + 64;
-    if (linker->image->size + merge.symbols.size + merge.strings.size + rest > program->contents.size + GROWTH_LIMIT) {
+    size_t rest =
+        linker->section_names.size + (linker->section_count + 3) * sizeof(Elf64_Shdr) + 64;
+    if (linker->image->size + merge.symbols.size + merge.strings.size + rest >
+        program->contents.size + GROWTH_LIMIT) {
         merge.kernel_locals = false;
         locals = collect_symbols(&merge, symbols, strings);
     }
@@ -396,10 +439,12 @@ static void merge_symbols(struct linker *linker, size_t symbols, size_t strings)
         symbols = linker->section_count++;
         strings = linker->section_count++;
         linker->sections[symbols] = (Elf64_Shdr){.sh_name = add_section_name(linker, "", ".symtab"),
-                                                 .sh_type = SHT_SYMTAB, .sh_entsize = sizeof(Elf64_Sym),
+                                                 .sh_type = SHT_SYMTAB,
+                                                 .sh_entsize = sizeof(Elf64_Sym),
                                                  .sh_addralign = 8};
         linker->sections[strings] = (Elf64_Shdr){.sh_name = add_section_name(linker, "", ".strtab"),
-                                                 .sh_type = SHT_STRTAB, .sh_addralign = 1};
+                                                 .sh_type = SHT_STRTAB,
+                                                 .sh_addralign = 1};
     }
     linker->sections[symbols].sh_link = (uint32_t)strings;
     linker->sections[symbols].sh_info = (uint32_t)locals;
@@ -413,8 +458,10 @@ static void write_sections(struct linker *linker, Elf64_Ehdr *header)
 {
     const struct elf_file *program = linker->program->elf;
     size_t symbols = 0, strings = 0;
-    linker->sections = allocate((program->section_count + linker->kernel->section_count + 4) * sizeof(*linker->sections));
-    linker->kernel_section_map = allocate((linker->kernel->section_count + 1) * sizeof(*linker->kernel_section_map));
+    linker->sections = allocate((program->section_count + linker->kernel->section_count + 4) *
+                                sizeof(*linker->sections));
+    linker->kernel_section_map =
+        allocate((linker->kernel->section_count + 1) * sizeof(*linker->kernel_section_map));
     buffer_append(&linker->section_names, "", 1);
     if (program->section_count)
         copy_program_sections(linker, &symbols, &strings);
@@ -426,20 +473,24 @@ static void write_sections(struct linker *linker, Elf64_Ehdr *header)
     size_t names = program->section_count ? program->header.e_shstrndx : linker->section_count++;
     if (!program->section_count)
         linker->sections[names] = (Elf64_Shdr){.sh_name = add_section_name(linker, "", ".shstrtab"),
-                                               .sh_type = SHT_STRTAB, .sh_addralign = 1};
-    append_bytes(linker, &linker->sections[names], linker->section_names.bytes, linker->section_names.size);
+                                               .sh_type = SHT_STRTAB,
+                                               .sh_addralign = 1};
+    append_bytes(linker, &linker->sections[names], linker->section_names.bytes,
+                 linker->section_names.size);
     buffer_pad(linker->image, align_up(linker->image->size, 8));
     header->e_shoff = linker->image->size;
     header->e_shentsize = sizeof(Elf64_Shdr);
     header->e_shnum = (uint16_t)linker->section_count;
     header->e_shstrndx = (uint16_t)names;
-    buffer_append(linker->image, linker->sections, linker->section_count * sizeof(*linker->sections));
+    buffer_append(linker->image, linker->sections,
+                  linker->section_count * sizeof(*linker->sections));
     free(linker->sections);
     free(linker->kernel_section_map);
     buffer_free(&linker->section_names);
 }
 
-int link_image(const struct elf_file *kernel, const struct go_binary *program, const char *name, struct buffer *image)
+int link_image(const struct elf_file *kernel, const struct go_binary *program, const char *name,
+               struct buffer *image)
 {
     struct linker linker = {.kernel = kernel, .program = program, .image = image};
     *image = (struct buffer){0};
@@ -448,12 +499,16 @@ int link_image(const struct elf_file *kernel, const struct go_binary *program, c
     linker.kernel_count = linker.placed_count;
     if (collect_segments(&linker, program->elf) < 0 || check_program_addresses(&linker) < 0)
         return -1;
-    Elf64_Ehdr header = {.e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
-                         .e_entry = kernel->header.e_entry, .e_ehsize = sizeof(header)};
+    Elf64_Ehdr header = {.e_type = ET_EXEC,
+                         .e_machine = EM_X86_64,
+                         .e_version = EV_CURRENT,
+                         .e_entry = kernel->header.e_entry,
+                         .e_ehsize = sizeof(header)};
     memcpy(header.e_ident, kernel->header.e_ident, EI_NIDENT);
     buffer_pad(image, PAGE_SIZE);
     place_segments(&linker);
-    if (write_program_headers(&linker, &header) < 0 || fill_image_info(&linker, name) < 0 || check_multiboot2(&linker) < 0) {
+    if (write_program_headers(&linker, &header) < 0 || fill_image_info(&linker, name) < 0 ||
+        check_multiboot2(&linker) < 0) {
         buffer_free(image);
         return -1;
     }
@@ -462,7 +517,9 @@ int link_image(const struct elf_file *kernel, const struct go_binary *program, c
     return 0;
 }
 
-/* --- files ------------------------------------------------------------------------------------------------------------------- */
+/* --- files
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 char *kernel_path(void)
 {
@@ -470,7 +527,8 @@ char *kernel_path(void)
     return given && *given ? copy_string(given) : build_folder_path("kernel.elf");
 }
 
-int link_files(const char *binary, const char *name, const struct overlay *overlay, const char *output)
+int link_files(const char *binary, const char *name, const struct overlay *overlay,
+               const char *output)
 {
     struct elf_file kernel = {0}, program = {0};
     struct go_binary go = {0};

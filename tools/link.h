@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* The image linker: one bootable ELF64 file out of the kernel and a static Go program, both at the addresses they were linked for. */
+/* The image linker: one bootable ELF64 file out of the kernel and a static Go program, both at the
+ * addresses they were linked for. */
 #pragma once
 
 #include "tools/go_binary.h"
 
-/* The bytes of the image go to `image`. 0, or -1 after a message about what cannot be linked. `name` is the program's. */
-int link_image(const struct elf_file *kernel, const struct go_binary *program, const char *name, struct buffer *image);
+/* The bytes of the image go to `image`. 0, or -1 after a message about what cannot be linked.
+ * `name` is the program's. */
+int link_image(const struct elf_file *kernel, const struct go_binary *program, const char *name,
+               struct buffer *image);
 
 /* The kernel to link with: $UNIGORNEL_KERNEL, or kernel.elf in the build folder. */
 char *kernel_path(void);
 
-/* link_image for files: `binary` and the kernel to `output`, checked as prebuilt programs are. 0 or -1 after a message. */
+/* link_image for files: `binary` and the kernel to `output`, checked as prebuilt programs are. 0 or
+ * -1 after a message. */
 struct overlay;
-int link_files(const char *binary, const char *name, const struct overlay *overlay, const char *output);
+int link_files(const char *binary, const char *name, const struct overlay *overlay,
+               const char *output);
 
 /* Whether the file is an image that link_image has made. */
 bool is_image(const struct elf_file *file);

@@ -14,19 +14,25 @@ static const struct subcommand {
     const char *about;
     const char *unsupported;
 } subcommands[] = {
-    {"build", command_build, &build_options, "build a Go package, or link a prebuilt program, into an image", NULL},
+    {"build", command_build, &build_options,
+     "build a Go package, or link a prebuilt program, into an image", NULL},
     {"run", command_run, &run_options, "boot a package or an image in QEMU", NULL},
-    {"exec", command_exec, &exec_options, "boot a program built by Go, for go test -exec and go run -exec", NULL},
+    {"exec", command_exec, &exec_options,
+     "boot a program built by Go, for go test -exec and go run -exec", NULL},
     {"test", command_test, &test_options, "go test, with the tests running inside", NULL},
-    {"image", command_image, &image_options, "make an ISO or a disk that boots by BIOS and UEFI", NULL},
-    {"xen", NULL, NULL, "write the xl.cfg that boots an image under Xen", "Xen comes in a later release"},
-    {"mkfs", NULL, NULL, "make a file system from a folder", "file systems come in a later release"},
+    {"image", command_image, &image_options, "make an ISO or a disk that boots by BIOS and UEFI",
+     NULL},
+    {"xen", NULL, NULL, "write the xl.cfg that boots an image under Xen",
+     "Xen comes in a later release"},
+    {"mkfs", NULL, NULL, "make a file system from a folder",
+     "file systems come in a later release"},
 };
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(*subcommands))
 
 static void print_overview(FILE *out)
 {
-    fputs("usage: unigornel COMMAND [OPTIONS] ...\n\nRuns Go programs as bootable images.\n\n", out);
+    fputs("usage: unigornel COMMAND [OPTIONS] ...\n\nRuns Go programs as bootable images.\n\n",
+          out);
     for (size_t i = 0; i < SUBCOMMANDS; i++)
         fprintf(out, "  %-8s %s%s\n", subcommands[i].name, subcommands[i].about,
                 subcommands[i].unsupported ? " (not supported yet)" : "");
@@ -57,7 +63,8 @@ int main(int count, char **words)
         if (!command->unsupported)
             return command->run(words + 2);
         if (count > 2 && (strcmp(words[2], "--help") == 0 || strcmp(words[2], "-h") == 0)) {
-            printf("usage: unigornel %s\n\nWill %s: not supported yet: %s\n", name, command->about, command->unsupported);
+            printf("usage: unigornel %s\n\nWill %s: not supported yet: %s\n", name, command->about,
+                   command->unsupported);
             return 0;
         }
         fail("%s: not supported yet: %s", name, command->unsupported);

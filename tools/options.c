@@ -14,7 +14,8 @@ void print_help(const struct option_table *table)
         puts("");
     for (size_t i = 0; i < table->count; i++) {
         const struct option_spec *spec = &table->specs[i];
-        char *left = format_string("%s%s%s", spec->name, spec->value ? " " : "", spec->value ? spec->value : "");
+        char *left = format_string("%s%s%s", spec->name, spec->value ? " " : "",
+                                   spec->value ? spec->value : "");
         printf("  %-24s %s%s\n", left, spec->help, spec->unsupported ? " (not supported yet)" : "");
         free(left);
     }
@@ -26,7 +27,8 @@ static const char *without_dashes(const char *word)
     return word + 1 + (word[1] == '-');
 }
 
-static const struct option_spec *find_option(const struct option_table *table, const char *word, size_t length)
+static const struct option_spec *find_option(const struct option_table *table, const char *word,
+                                             size_t length)
 {
     for (size_t i = 0; i < table->count; i++) {
         const char *name = without_dashes(table->specs[i].name);

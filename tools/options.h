@@ -5,8 +5,8 @@
 #include "tools/tool.h"
 
 struct option_spec {
-    const char *name;        /* "--smp" or "-m" */
-    const char *value;       /* what --help calls its value; NULL: it takes none */
+    const char *name;  /* "--smp" or "-m" */
+    const char *value; /* what --help calls its value; NULL: it takes none */
     const char *help;
     const char *unsupported; /* not NULL: why it is refused */
 };
@@ -28,8 +28,9 @@ struct option_cursor {
     bool pass_unknown; /* unknown options are OPTION_OTHER instead of an error */
 };
 
-/* The next option's index in the table. OPTION_END: words[at] is the first operand, "--" or NULL. OPTION_HELP: help was printed.
- * OPTION_ERROR: after a message. "--name=value" and "--name value" both work, as does "-name" of one dash. */
+/* The next option's index in the table. OPTION_END: words[at] is the first operand, "--" or NULL.
+ * OPTION_HELP: help was printed. OPTION_ERROR: after a message. "--name=value" and "--name value"
+ * both work, as does "-name" of one dash. */
 int option_next(struct option_cursor *cursor);
 
 /* A decimal number in [low, high], or -1 after a message. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The overlay generator: the rules, a reader of Go assembly that knows statements but not instructions, and the check of
- * what was linked. A Go release that a rule does not fit ends the build with a message. */
+/* The overlay generator: the rules, a reader of Go assembly that knows statements but not
+ * instructions, and the check of what was linked. A Go release that a rule does not fit ends the
+ * build with a message. */
 #define _GNU_SOURCE
 #include "tools/overlay.h"
 
@@ -12,7 +13,8 @@
 #include "goruntime/gate.h"
 #include "tools/insn.h"
 
-/* The packages whose assembly enters the kernel. Of each group at least one must exist, with at least `minimum` SYSCALLs. */
+/* The packages whose assembly enters the kernel. Of each group at least one must exist, with at
+ * least `minimum` SYSCALLs. */
 static const struct package_rule {
     const char *import_path;
     unsigned group;
@@ -25,30 +27,47 @@ static const struct package_rule {
 };
 #define PACKAGE_RULES (sizeof(package_rules) / sizeof(*package_rules))
 
-/* No SYSCALL may be left in a function whose name begins like this, wherever a later release puts it. */
+/* No SYSCALL may be left in a function whose name begins like this, wherever a later release puts
+ * it. */
 static const char *const verified_prefixes[] = {"runtime.", "syscall.", "internal/", "runtime/"};
 
-/* Xen PV pushes interrupt frames (64 bytes, 16 for alignment, two of them nested with a fault on entry) on the goroutine's stack.
- * The constant is used for nothing but the guard, so the sizes of new stacks stay as they are: of the first 2048 bytes
- * a goroutine has 864 before it grows, and a stack that shrinks keeps more than a quarter of 4096 + 800 free. */
+/* Xen PV pushes interrupt frames (64 bytes, 16 for alignment, two of them nested with a fault on
+ * entry) on the goroutine's stack. The constant is used for nothing but the guard, so the sizes of
+ * new stacks stay as they are: of the first 2048 bytes a goroutine has 864 before it grows, and a
+ * stack that shrinks keeps more than a quarter of 4096 + 800 free. */
 #define STACK_GUARD_FILE "runtime/stack.go"
 #define STACK_GUARD_LINE "stackGuard = stackNosplit + stackSystem + abi.StackSmall\n"
 #define STACK_GUARD_RAISED "stackGuard = stackNosplit + stackSystem + abi.StackSmall + 256\n"
 
 /* lea r11, [rip + 7]; mov ecx, GATE_ADDRESS; jmp rcx */
 static const uint8_t gate_jump[] = {
-    0x4c, 0x8d, 0x1d, 0x07, 0x00, 0x00, 0x00,
-    0xb9, GATE_ADDRESS & 0xff, GATE_ADDRESS >> 8 & 0xff, GATE_ADDRESS >> 16 & 0xff, GATE_ADDRESS >> 24 & 0xff,
-    0xff, 0xe1,
+    0x4c,
+    0x8d,
+    0x1d,
+    0x07,
+    0x00,
+    0x00,
+    0x00,
+    0xb9,
+    GATE_ADDRESS & 0xff,
+    GATE_ADDRESS >> 8 & 0xff,
+    GATE_ADDRESS >> 16 & 0xff,
+    GATE_ADDRESS >> 24 & 0xff,
+    0xff,
+    0xe1,
 };
 #define GATE_STATEMENTS 3 /* what a SYSCALL becomes: QUAD, LONG, WORD */
 
 static int does_not_fit(const char *path, const char *why)
 {
-    return fail("%s: %s: this Go release does not fit Unigornel's rules; use another one (GOTOOLCHAIN=go1.26.0)", path, why);
+    return fail("%s: %s: this Go release does not fit Unigornel's rules; use another one "
+                "(GOTOOLCHAIN=go1.26.0)",
+                path, why);
 }
 
-/* --- reading assembly ------------------------------------------------------------------------------------------------- */
+/* --- reading assembly
+ * -------------------------------------------------------------------------------------------------
+ */
 
 enum statement_kind {
     STATEMENT_INSTRUCTION,
@@ -60,9 +79,10 @@ enum statement_kind {
 
 struct statement {
     enum statement_kind kind;
-    size_t start, end; /* of the word to replace, in the source: SYSCALL itself, or the number before (PC) */
-    long distance;     /* for a jump */
-    char *function;    /* for TEXT, the name as written, e.g. "runtime·clone" */
+    size_t start,
+        end; /* of the word to replace, in the source: SYSCALL itself, or the number before (PC) */
+    long distance;  /* for a jump */
+    char *function; /* for TEXT, the name as written, e.g. "runtime·clone" */
 };
 
 struct statements {
@@ -95,7 +115,8 @@ static void free_statements(struct statements *list)
 
 static bool is_word_character(char c)
 {
-    return isalnum((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80; /* UTF-8 for · and ∕ */
+    return isalnum((unsigned char)c) || c == '_' ||
+           (unsigned char)c >= 0x80; /* UTF-8 for · and ∕ */
 }
 
 static size_t word_length(const char *text, size_t size)
@@ -118,7 +139,8 @@ static bool contains_word(const char *text, size_t size, const char *word)
 }
 
 /* Finds "N(PC)" in an instruction's operands. */
-static bool find_relative_jump(const char *text, size_t size, size_t *start, size_t *end, long *distance)
+static bool find_relative_jump(const char *text, size_t size, size_t *start, size_t *end,
+                               long *distance)
 {
     const char *pc = memmem(text, size, "(PC)", 4);
     if (!pc)
@@ -136,7 +158,8 @@ static bool find_relative_jump(const char *text, size_t size, size_t *start, siz
     return true;
 }
 
-/* One statement without comments, labels and surrounding blanks; `offset` is where it begins in the source. */
+/* One statement without comments, labels and surrounding blanks; `offset` is where it begins in the
+ * source. */
 static void read_statement(struct statements *list, const char *text, size_t size, size_t offset)
 {
     while (size && isspace((unsigned char)*text)) {
@@ -166,7 +189,8 @@ static void read_statement(struct statements *list, const char *text, size_t siz
         size_t length = 0;
         while (at + length < size && text[at + length] != '(' && text[at + length] != '<')
             length++;
-        add_statement(list, STATEMENT_FUNCTION)->function = format_string("%.*s", (int)length, text + at);
+        add_statement(list, STATEMENT_FUNCTION)->function =
+            format_string("%.*s", (int)length, text + at);
         return;
     }
     size_t start, end;
@@ -178,12 +202,14 @@ static void read_statement(struct statements *list, const char *text, size_t siz
         statement->distance = distance;
         return;
     }
-    /* get_tls(CX), NO_LOCAL_POINTERS: an instruction is followed by a blank, and is no longer than this. */
+    /* get_tls(CX), NO_LOCAL_POINTERS: an instruction is followed by a blank, and is no longer than
+     * this. */
     bool macro = word < size ? text[word] == '(' : memchr(text, '_', size) != NULL;
     add_statement(list, macro || *text == '#' ? STATEMENT_UNKNOWN : STATEMENT_INSTRUCTION);
 }
 
-/* Reads the file into statements; `clean` is the source with comments blanked out, so that offsets stay. */
+/* Reads the file into statements; `clean` is the source with comments blanked out, so that offsets
+ * stay. */
 static int read_statements(struct statements *list, const char *path, char *clean)
 {
     for (char *p = clean; *p;) {
@@ -218,9 +244,11 @@ static int read_statements(struct statements *list, const char *path, char *clea
     return 0;
 }
 
-/* How far the jump at `index` goes once each SYSCALL it passes is GATE_STATEMENTS long. A macro on the way may be more than one
- * instruction: then the jump really ends earlier, and it can be trusted only where no SYSCALL is near. */
-static int corrected_distance(const struct statements *list, size_t index, const char *path, long *distance)
+/* How far the jump at `index` goes once each SYSCALL it passes is GATE_STATEMENTS long. A macro on
+ * the way may be more than one instruction: then the jump really ends earlier, and it can be
+ * trusted only where no SYSCALL is near. */
+static int corrected_distance(const struct statements *list, size_t index, const char *path,
+                              long *distance)
 {
     const struct statement *jump = &list->items[index];
     long step = jump->distance < 0 ? -1 : 1, passed = 0;
@@ -232,7 +260,8 @@ static int corrected_distance(const struct statements *list, size_t index, const
         if (statement->kind == STATEMENT_FUNCTION)
             return does_not_fit(path, "a relative jump leaves its function");
         unknown |= statement->kind == STATEMENT_UNKNOWN;
-        /* A forward jump to a SYSCALL lands on the first of its statements; a backward one has to pass them. */
+        /* A forward jump to a SYSCALL lands on the first of its statements; a backward one has to
+         * pass them. */
         passed += statement->kind == STATEMENT_SYSCALL && !(step > 0 && i == jump->distance);
     }
     if (passed && unknown)
@@ -241,7 +270,8 @@ static int corrected_distance(const struct statements *list, size_t index, const
     return 0;
 }
 
-/* The name that the linker gives: the middle dot stands for a dot, the division slash for a slash. */
+/* The name that the linker gives: the middle dot stands for a dot, the division slash for a slash.
+ */
 static char *linker_name(const char *written, const char *import_path)
 {
     struct buffer name = {0};
@@ -264,7 +294,8 @@ static char *linker_name(const char *written, const char *import_path)
 
 static void add_function(struct overlay *overlay, char *name, unsigned gates)
 {
-    struct overlay_function *functions = allocate((overlay->function_count + 1) * sizeof(*functions));
+    struct overlay_function *functions =
+        allocate((overlay->function_count + 1) * sizeof(*functions));
     if (overlay->function_count)
         memcpy(functions, overlay->functions, overlay->function_count * sizeof(*functions));
     functions[overlay->function_count++] = (struct overlay_function){name, gates};
@@ -280,11 +311,13 @@ static void append_gate_jump(struct buffer *out)
     memcpy(&quad, gate_jump, 8);
     memcpy(&word32, gate_jump + 8, 4);
     memcpy(&word16, gate_jump + 12, 2);
-    buffer_append_format(out, "QUAD $0x%016llx; LONG $0x%08x; WORD $0x%04x", (unsigned long long)quad, word32, word16);
+    buffer_append_format(out, "QUAD $0x%016llx; LONG $0x%08x; WORD $0x%04x",
+                         (unsigned long long)quad, word32, word16);
 }
 
-static int rewrite_statements(struct overlay *overlay, const struct statements *list, const char *path,
-                              const char *import_path, const char *source, struct buffer *out)
+static int rewrite_statements(struct overlay *overlay, const struct statements *list,
+                              const char *path, const char *import_path, const char *source,
+                              struct buffer *out)
 {
     size_t copied = 0;
     int total = 0;
@@ -320,7 +353,8 @@ static int rewrite_statements(struct overlay *overlay, const struct statements *
     return total;
 }
 
-int overlay_rewrite(struct overlay *overlay, const char *path, const char *import_path, const char *source, struct buffer *out)
+int overlay_rewrite(struct overlay *overlay, const char *path, const char *import_path,
+                    const char *source, struct buffer *out)
 {
     struct statements list = {0};
     char *clean = copy_string(source);
@@ -343,7 +377,8 @@ int overlay_raise_stack_guard(const char *path, const char *source, struct buffe
     return 0;
 }
 
-/* --- the overlay of a toolchain --------------------------------------------------------------------------------------------- */
+/* --- the overlay of a toolchain
+ * --------------------------------------------------------------------------------------------- */
 
 static void append_json_string(struct buffer *out, const char *text)
 {
@@ -366,7 +401,8 @@ struct overlay_writer {
     unsigned file_count;
 };
 
-static int add_replacement(struct overlay_writer *writer, const char *path, const struct buffer *contents)
+static int add_replacement(struct overlay_writer *writer, const char *path,
+                           const struct buffer *contents)
 {
     char *copy = format_string("%s/%u-%s", writer->directory, writer->file_count, base_name(path));
     int result = write_file(copy, contents->bytes, contents->size, 0644);
@@ -379,7 +415,8 @@ static int add_replacement(struct overlay_writer *writer, const char *path, cons
 }
 
 /* Returns the number of SYSCALLs in the file, or -1 after a message. */
-static int overlay_assembly(struct overlay_writer *writer, const char *path, const char *import_path)
+static int overlay_assembly(struct overlay_writer *writer, const char *path,
+                            const char *import_path)
 {
     struct buffer source = {0}, rewritten = {0};
     int error = read_file(path, &source), count = -1;
@@ -398,8 +435,9 @@ static int overlay_stack_guard(struct overlay_writer *writer, const char *goroot
 {
     struct buffer source = {0}, raised = {0};
     char *path = format_string("%s/src/%s", goroot, STACK_GUARD_FILE);
-    int result = read_file(path, &source) < 0 ? does_not_fit(path, "there is no such file")
-                                              : overlay_raise_stack_guard(path, source.bytes, &raised);
+    int result = read_file(path, &source) < 0
+                     ? does_not_fit(path, "there is no such file")
+                     : overlay_raise_stack_guard(path, source.bytes, &raised);
     if (result == 0)
         result = add_replacement(writer, path, &raised);
     buffer_free(&source);
@@ -408,15 +446,16 @@ static int overlay_stack_guard(struct overlay_writer *writer, const char *goroot
     return result;
 }
 
-/* One line of go list: import path, folder, assembly files, separated by tabs. Returns the rule's index, or -1 after a message.
- * `counts` gets the number of SYSCALLs. */
+/* One line of go list: import path, folder, assembly files, separated by tabs. Returns the rule's
+ * index, or -1 after a message. `counts` gets the number of SYSCALLs. */
 static int overlay_package(struct overlay_writer *writer, char *line, int *counts)
 {
     char *state = NULL;
     const char *import_path = strtok_r(line, "\t", &state);
     const char *folder = strtok_r(NULL, "\t", &state);
     size_t rule = 0;
-    while (import_path && rule < PACKAGE_RULES && strcmp(package_rules[rule].import_path, import_path) != 0)
+    while (import_path && rule < PACKAGE_RULES &&
+           strcmp(package_rules[rule].import_path, import_path) != 0)
         rule++;
     if (!import_path || rule == PACKAGE_RULES || !folder)
         return 0; /* a package that this release does not have */
@@ -443,7 +482,8 @@ static int check_counts(const struct go_toolchain *go, const int *counts)
             }
         }
         if (!enough) {
-            char *why = format_string("%s: package %s has fewer SYSCALLs than expected", go->version, name);
+            char *why =
+                format_string("%s: package %s has fewer SYSCALLs than expected", go->version, name);
             int result = does_not_fit(go->root, why);
             free(why);
             return result;
@@ -469,8 +509,8 @@ int overlay_create(struct overlay *overlay, const struct go_toolchain *go, const
     arguments_free(&words);
 
     char *state = NULL;
-    for (char *line = result == 0 ? strtok_r(listing.bytes, "\n", &state) : NULL; line && result == 0;
-         line = strtok_r(NULL, "\n", &state))
+    for (char *line = result == 0 ? strtok_r(listing.bytes, "\n", &state) : NULL;
+         line && result == 0; line = strtok_r(NULL, "\n", &state))
         result = overlay_package(&writer, line, counts);
     if (result == 0)
         result = check_counts(go, counts);
@@ -498,12 +538,14 @@ void overlay_free(struct overlay *overlay)
     *overlay = (struct overlay){0};
 }
 
-/* --- the check after the link --------------------------------------------------------------------------------------------- */
+/* --- the check after the link
+ * --------------------------------------------------------------------------------------------- */
 
 static unsigned count_gates(const uint8_t *code, size_t size)
 {
     unsigned count = 0;
-    for (const uint8_t *end = code + size; (code = memmem(code, (size_t)(end - code), gate_jump, sizeof(gate_jump)));
+    for (const uint8_t *end = code + size;
+         (code = memmem(code, (size_t)(end - code), gate_jump, sizeof(gate_jump)));
          code += sizeof(gate_jump))
         count++;
     return count;
@@ -525,16 +567,19 @@ int overlay_verify(const struct overlay *overlay, const struct go_binary *binary
         const struct go_function *function = &binary->functions[i];
         bool verified = false;
         for (size_t j = 0; j < sizeof(verified_prefixes) / sizeof(*verified_prefixes); j++)
-            verified |= strncmp(function->name, verified_prefixes[j], strlen(verified_prefixes[j])) == 0;
+            verified |=
+                strncmp(function->name, verified_prefixes[j], strlen(verified_prefixes[j])) == 0;
         const struct overlay_function *replaced = find_function(overlay, function->name);
         if (!verified && !replaced)
             continue;
         const uint8_t *code = go_function_code(binary, function);
-        /* The table lists an assembly function and its Go wrapper under one name; the wrapper has no gate. */
+        /* The table lists an assembly function and its Go wrapper under one name; the wrapper has
+         * no gate. */
         unsigned gates = replaced ? count_gates(code, function->size) : 0;
         total += gates;
         if (find_syscalls(code, function->size, NULL, NULL) || (gates && gates != replaced->gates))
-            return does_not_fit(function->name, "still enters the kernel by SYSCALL after the build");
+            return does_not_fit(function->name,
+                                "still enters the kernel by SYSCALL after the build");
     }
     if (!total)
         return does_not_fit(overlay->go_version, "the program does not use the overlay");

@@ -22,18 +22,21 @@
 #define QEMU "qemu-system-x86_64"
 #define PROBE_TIMEOUT_MS 1000
 
-/* The least that the kernel needs. microvm: without option ROMs its small firmware loads the image itself. */
+/* The least that the kernel needs. microvm: without option ROMs its small firmware loads the image
+ * itself. */
 static const struct machine_kind {
     const char *name;
     const char *options;
 } machine_kinds[] = {
-    {"microvm", "microvm,x-option-roms=off,auto-kernel-cmdline=off,acpi=on,pit=on,pic=off,rtc=on,isa-serial=on"},
+    {"microvm", "microvm,x-option-roms=off,auto-kernel-cmdline=off,acpi=on,pit=on,pic=off,rtc=on,"
+                "isa-serial=on"},
     {"q35", "q35,sata=off,smbus=off,usb=off,vmport=off"},
     {"pc", "pc,usb=off,vmport=off"},
 };
 #define MACHINE_KINDS (sizeof(machine_kinds) / sizeof(*machine_kinds))
 
-/* --- the guest's command line -------------------------------------------------------------------------------------------- */
+/* --- the guest's command line
+ * -------------------------------------------------------------------------------------------- */
 
 static void append_word(struct buffer *line, const char *word)
 {
@@ -67,7 +70,9 @@ char *guest_command_line(const struct machine *machine)
     return line.bytes;
 }
 
-/* --- the accelerator ------------------------------------------------------------------------------------------------------ */
+/* --- the accelerator
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /* A guest of four instructions, loaded by PVH: it leaves through the debug-exit port. */
 struct probe_image {
@@ -86,22 +91,40 @@ struct probe_image {
 static struct probe_image make_probe_image(void)
 {
     struct probe_image image = {
-        .header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-                   .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
-                   .e_phoff = offsetof(struct probe_image, segments), .e_ehsize = sizeof(Elf64_Ehdr),
-                   .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2},
-        .note = {.header = {.n_namesz = 4, .n_descsz = 4, .n_type = 18 /* XEN_ELFNOTE_PHYS32_ENTRY */}, .name = "Xen",
+        .header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+                               EV_CURRENT},
+                   .e_type = ET_EXEC,
+                   .e_machine = EM_X86_64,
+                   .e_version = EV_CURRENT,
+                   .e_phoff = offsetof(struct probe_image, segments),
+                   .e_ehsize = sizeof(Elf64_Ehdr),
+                   .e_phentsize = sizeof(Elf64_Phdr),
+                   .e_phnum = 2},
+        .note = {.header = {.n_namesz = 4,
+                            .n_descsz = 4,
+                            .n_type = 18 /* XEN_ELFNOTE_PHYS32_ENTRY */},
+                 .name = "Xen",
                  .entry = PROBE_ADDRESS + offsetof(struct probe_image, code)},
-        .code = {0xb0, PROBE_VALUE, 0xe6, DEBUG_EXIT_PORT, 0xfa, 0xf4}, /* mov al, 42; out 0xf4, al; cli; hlt */
+        .code = {0xb0, PROBE_VALUE, 0xe6, DEBUG_EXIT_PORT, 0xfa,
+                 0xf4}, /* mov al, 42; out 0xf4, al; cli; hlt */
     };
     image.header.e_entry = image.note.entry;
-    image.segments[0] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = PROBE_ADDRESS,
-                                     .p_paddr = PROBE_ADDRESS, .p_filesz = sizeof(image), .p_memsz = sizeof(image),
+    image.segments[0] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                     .p_flags = PF_R | PF_X,
+                                     .p_vaddr = PROBE_ADDRESS,
+                                     .p_paddr = PROBE_ADDRESS,
+                                     .p_filesz = sizeof(image),
+                                     .p_memsz = sizeof(image),
                                      .p_align = 4096};
     uint64_t note = offsetof(struct probe_image, note);
-    image.segments[1] = (Elf64_Phdr){.p_type = PT_NOTE, .p_flags = PF_R, .p_offset = note,
-                                     .p_vaddr = PROBE_ADDRESS + note, .p_paddr = PROBE_ADDRESS + note,
-                                     .p_filesz = sizeof(image.note), .p_memsz = sizeof(image.note), .p_align = 4};
+    image.segments[1] = (Elf64_Phdr){.p_type = PT_NOTE,
+                                     .p_flags = PF_R,
+                                     .p_offset = note,
+                                     .p_vaddr = PROBE_ADDRESS + note,
+                                     .p_paddr = PROBE_ADDRESS + note,
+                                     .p_filesz = sizeof(image.note),
+                                     .p_memsz = sizeof(image.note),
+                                     .p_align = 4};
     return image;
 }
 
@@ -136,7 +159,8 @@ static bool probe_kvm(void)
     struct probe_image image = make_probe_image();
     bool works = false;
     if (write_file(path, &image, sizeof(image), 0600) == 0) {
-        struct machine machine = {.kind = "microvm", .accel = "kvm", .memory = "16M", .cpus = 1, .image = path};
+        struct machine machine = {
+            .kind = "microvm", .accel = "kvm", .memory = "16M", .cpus = 1, .image = path};
         struct arguments words = {0};
         qemu_arguments(&machine, &(struct channels){0}, &words);
         pid_t child = fork();
@@ -183,7 +207,9 @@ bool kvm_works(void)
     return works;
 }
 
-/* --- QEMU's command line ------------------------------------------------------------------------------------------------------- */
+/* --- QEMU's command line
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static const struct machine_kind *find_kind(const char *name)
 {
@@ -197,7 +223,9 @@ static const struct machine_kind *find_kind(const char *name)
 static int check_memory(const char *memory)
 {
     size_t digits = strspn(memory, "0123456789");
-    if (!digits || digits > 9 || (memory[digits] && (!strchr("KMGT", toupper((unsigned char)memory[digits])) || memory[digits + 1])))
+    if (!digits || digits > 9 ||
+        (memory[digits] &&
+         (!strchr("KMGT", toupper((unsigned char)memory[digits])) || memory[digits + 1])))
         return fail("-m %s: give an amount of memory such as 128M or 2G", memory);
     return 0;
 }
@@ -258,7 +286,8 @@ int machine_check(struct machine *machine)
     return 0;
 }
 
-void qemu_arguments(const struct machine *machine, const struct channels *channels, struct arguments *words)
+void qemu_arguments(const struct machine *machine, const struct channels *channels,
+                    struct arguments *words)
 {
     arguments_add(words, QEMU);
     arguments_add(words, "-M");
@@ -272,7 +301,8 @@ void qemu_arguments(const struct machine *machine, const struct channels *channe
     arguments_add(words, machine->memory);
     arguments_add(words, "-smp");
     arguments_addf(words, "%ld", machine->cpus);
-    static const char *const always[] = {"-no-user-config", "-nodefaults", "-no-reboot", "-display", "none", "-vga", "none"};
+    static const char *const always[] = {
+        "-no-user-config", "-nodefaults", "-no-reboot", "-display", "none", "-vga", "none"};
     bool microvm = strcmp(machine->kind, "microvm") == 0;
     for (size_t i = 0; i < sizeof(always) / sizeof(*always) - (microvm ? 2 : 0); i++)
         arguments_add(words, always[i]);

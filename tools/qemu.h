@@ -11,16 +11,16 @@ struct machine {
     const char *memory; /* as for QEMU's -m */
     long cpus;
     const char *image;
-    const char *initrd;          /* NULL: none */
+    const char *initrd;             /* NULL: none */
     struct arguments kernel_words;  /* before "--" */
     struct arguments program_words; /* after it */
-    struct arguments extra;      /* more QEMU arguments, as given */
-    bool hostlink;               /* the channels are a relay's (goruntime/hostlink.h) */
+    struct arguments extra;         /* more QEMU arguments, as given */
+    bool hostlink;                  /* the channels are a relay's (goruntime/hostlink.h) */
     bool wait_for_debugger;
 };
 
-/* How the guest's two channels are connected: by the named pipes CHANNEL_* in `folder`, or (NULL) to QEMU's own standard input,
- * output and error. */
+/* How the guest's two channels are connected: by the named pipes CHANNEL_* in `folder`, or (NULL)
+ * to QEMU's own standard input, output and error. */
 struct channels {
     char *folder;
     bool merged; /* both write into CHANNEL_SERIAL_OUT */
@@ -36,11 +36,14 @@ char *guest_command_line(const struct machine *machine);
 /* Checks memory, kind and accelerator names, and settles "auto": 0, or -1 after a message. */
 int machine_check(struct machine *machine);
 
-/* Whether the image can be loaded into so little memory; 0, or -1 after a message. Otherwise nobody would be there to complain. */
+/* Whether the image can be loaded into so little memory; 0, or -1 after a message. Otherwise nobody
+ * would be there to complain. */
 int machine_check_memory(const struct machine *machine);
 
 /* QEMU's whole command line. */
-void qemu_arguments(const struct machine *machine, const struct channels *channels, struct arguments *words);
+void qemu_arguments(const struct machine *machine, const struct channels *channels,
+                    struct arguments *words);
 
-/* Whether a small guest really runs under KVM here. The answer is kept in the build folder until the next boot of the host. */
+/* Whether a small guest really runs under KVM here. The answer is kept in the build folder until
+ * the next boot of the host. */
 bool kvm_works(void);

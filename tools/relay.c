@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The relay between our standard streams and the guest's two serial channels, which are named pipes: QEMU writes byte by byte, and a
- * pipe packs what a socket would keep in pieces. One thread, one poll loop: signals arrive through a
- * signalfd, and QEMU's end is seen through a pidfd. QEMU runs in a process group of its own, so that the terminal's
- * Ctrl-C reaches the program as SIGINT and not QEMU; it dies with us. */
+/* The relay between our standard streams and the guest's two serial channels, which are named
+ * pipes: QEMU writes byte by byte, and a pipe packs what a socket would keep in pieces. One thread,
+ * one poll loop: signals arrive through a signalfd, and QEMU's end is seen through a pidfd. QEMU
+ * runs in a process group of its own, so that the terminal's Ctrl-C reaches the program as SIGINT
+ * and not QEMU; it dies with us. */
 #define _GNU_SOURCE
 #include "tools/relay.h"
 
@@ -25,10 +26,20 @@
 
 #define CHUNK 65536
 #define OUTPUT_PIPE (1 << 20)
-#define INPUT_PIPE 4096 /* little: what the guest has not asked for stays with us */
+#define INPUT_PIPE 4096        /* little: what the guest has not asked for stays with us */
 #define STATUS_INTERRUPTED 128 /* plus the signal */
 
-enum { POLL_SERIAL, POLL_DEBUG, POLL_GUEST, POLL_QEMU_ERRORS, POLL_SIGNALS, POLL_QEMU, POLL_DEBUGGER, POLL_INPUT, POLL_COUNT };
+enum {
+    POLL_SERIAL,
+    POLL_DEBUG,
+    POLL_GUEST,
+    POLL_QEMU_ERRORS,
+    POLL_SIGNALS,
+    POLL_QEMU,
+    POLL_DEBUGGER,
+    POLL_INPUT,
+    POLL_COUNT
+};
 
 /* Where the reader of the debug channel stands in a record. */
 enum record_state { RECORD_NONE, RECORD_ESCAPE, RECORD_STATUS, RECORD_REST };
@@ -36,16 +47,17 @@ enum record_state { RECORD_NONE, RECORD_ESCAPE, RECORD_STATUS, RECORD_REST };
 struct relay {
     struct pollfd watch[POLL_COUNT]; /* fd -1: closed, or not read now */
     pid_t qemu, debugger;
-    int serial;               /* the pipe to the guest's serial input */
-    bool merged;              /* standard output and error are one file: both come by the serial channel, in their order */
-    struct buffer to_guest;   /* escaped input that the guest has not taken yet */
+    int serial;  /* the pipe to the guest's serial input */
+    bool merged; /* standard output and error are one file: both come by the serial channel, in
+                    their order */
+    struct buffer to_guest; /* escaped input that the guest has not taken yet */
     size_t to_guest_at;
-    bool started;             /* the program runs: input is read from now on */
+    bool started; /* the program runs: input is read from now on */
     bool input_ended;
     bool panicked;
-    bool killed;              /* by us; `status` says why */
-    int status;               /* -1: not known */
-    int pending_signal;       /* came before the program ran */
+    bool killed;        /* by us; `status` says why */
+    int status;         /* -1: not known */
+    int pending_signal; /* came before the program ran */
     unsigned signals;
     enum record_state record;
     long record_value;
@@ -60,7 +72,9 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* --- starting QEMU ------------------------------------------------------------------------------------------------------------ */
+/* --- starting QEMU
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static _Noreturn void exec_qemu(char *const *words, int errors, pid_t parent, const sigset_t *mask)
 {
@@ -81,11 +95,12 @@ static _Noreturn void exec_qemu(char *const *words, int errors, pid_t parent, co
 static bool same_output(void)
 {
     struct stat output, error;
-    return fstat(STDOUT_FILENO, &output) == 0 && fstat(STDERR_FILENO, &error) == 0 && output.st_dev == error.st_dev &&
-           output.st_ino == error.st_ino;
+    return fstat(STDOUT_FILENO, &output) == 0 && fstat(STDERR_FILENO, &error) == 0 &&
+           output.st_dev == error.st_dev && output.st_ino == error.st_ino;
 }
 
-/* Makes a named pipe and opens our end, for both directions: so it does not matter when QEMU opens and closes its own. */
+/* Makes a named pipe and opens our end, for both directions: so it does not matter when QEMU opens
+ * and closes its own. */
 static int make_pipe(const char *folder, const char *name, int size)
 {
     char *path = format_string("%s/%s", folder, name);
@@ -98,8 +113,9 @@ static int make_pipe(const char *folder, const char *name, int size)
     return fd;
 }
 
-/* When merged, QEMU's two devices share one pipe: what they write comes in its order. The price is that standard output is then
- * searched for records too, though the guest does not escape it. 0, or -1 after a message. */
+/* When merged, QEMU's two devices share one pipe: what they write comes in its order. The price is
+ * that standard output is then searched for records too, though the guest does not escape it. 0, or
+ * -1 after a message. */
 static int make_channels(struct relay *relay, struct channels *channels)
 {
     relay->merged = channels->merged = same_output();
@@ -110,7 +126,10 @@ static int make_channels(struct relay *relay, struct channels *channels)
     relay->watch[POLL_SERIAL].fd = make_pipe(channels->folder, CHANNEL_SERIAL_OUT, OUTPUT_PIPE);
     if (!relay->merged)
         relay->watch[POLL_DEBUG].fd = make_pipe(channels->folder, CHANNEL_DEBUG, OUTPUT_PIPE);
-    return relay->serial < 0 || relay->watch[POLL_SERIAL].fd < 0 || (!relay->merged && relay->watch[POLL_DEBUG].fd < 0) ? -1 : 0;
+    return relay->serial < 0 || relay->watch[POLL_SERIAL].fd < 0 ||
+                   (!relay->merged && relay->watch[POLL_DEBUG].fd < 0)
+               ? -1
+               : 0;
 }
 
 /* Forks QEMU. 0, or -1 after a message. */
@@ -171,7 +190,9 @@ static void kill_qemu(struct relay *relay, int status)
     }
 }
 
-/* --- from the guest ------------------------------------------------------------------------------------------------------------- */
+/* --- from the guest
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static void write_out(struct relay *relay, int fd, const char *bytes, size_t size)
 {
@@ -200,7 +221,8 @@ static void program_started(struct relay *relay)
         send_signal(relay, relay->pending_signal);
 }
 
-/* One byte of the debug channel; bytes of standard error are moved to `out`. Returns how many (0 to 2). */
+/* One byte of the debug channel; bytes of standard error are moved to `out`. Returns how many (0 to
+ * 2). */
 static size_t read_record(struct relay *relay, uint8_t byte, char *out)
 {
     switch (relay->record) {
@@ -229,7 +251,8 @@ static size_t read_record(struct relay *relay, uint8_t byte, char *out)
         return 0;
     case RECORD_STATUS:
         if (isdigit(byte) && relay->record_value < 256)
-            relay->record_value = (relay->record_value < 0 ? 0 : relay->record_value * 10) + (byte - '0');
+            relay->record_value =
+                (relay->record_value < 0 ? 0 : relay->record_value * 10) + (byte - '0');
         if (byte == '\n' && relay->record_value >= 0 && !relay->killed)
             relay->status = (int)(relay->record_value & 255);
         break;
@@ -275,7 +298,9 @@ static void read_qemu_errors(struct relay *relay)
         close_watch(&relay->watch[POLL_QEMU_ERRORS]);
 }
 
-/* --- to the guest ------------------------------------------------------------------------------------------------------------------ */
+/* --- to the guest
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static void flush_to_guest(struct relay *relay)
 {
@@ -330,7 +355,8 @@ static void read_input(struct relay *relay)
 static void take_signal(struct relay *relay)
 {
     struct signalfd_siginfo info;
-    if (read(relay->watch[POLL_SIGNALS].fd, &info, sizeof(info)) != sizeof(info) || relay->debugger > 0)
+    if (read(relay->watch[POLL_SIGNALS].fd, &info, sizeof(info)) != sizeof(info) ||
+        relay->debugger > 0)
         return;
     int number = (int)info.ssi_signo;
     if (relay->signals++ > 0)
@@ -341,7 +367,9 @@ static void take_signal(struct relay *relay)
         relay->pending_signal = number;
 }
 
-/* --- the loop ------------------------------------------------------------------------------------------------------------------------ */
+/* --- the loop
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int poll_timeout(const struct relay *relay)
 {
@@ -357,14 +385,18 @@ static void relay_loop(struct relay *relay)
     struct pollfd *watch = relay->watch;
     for (;;) {
         bool pending = relay->to_guest_at < relay->to_guest.size;
-        /* No more input is taken than the guest can take: what it leaves stays for the next reader. */
-        watch[POLL_INPUT].fd = relay->started && !relay->input_ended && !pending && relay->debugger <= 0 ? STDIN_FILENO : -1;
+        /* No more input is taken than the guest can take: what it leaves stays for the next reader.
+         */
+        watch[POLL_INPUT].fd =
+            relay->started && !relay->input_ended && !pending && relay->debugger <= 0 ? STDIN_FILENO
+                                                                                      : -1;
         watch[POLL_GUEST] = (struct pollfd){.fd = pending ? relay->serial : -1, .events = POLLOUT};
         if (poll(watch, POLL_COUNT, poll_timeout(relay)) < 0)
             continue;
         if (relay->deadline && now_ms() >= relay->deadline && !relay->killed)
             kill_qemu(relay, STATUS_TIMEOUT);
-        /* What came first cannot be told; a program mostly writes its results before it complains. */
+        /* What came first cannot be told; a program mostly writes its results before it complains.
+         */
         if (watch[POLL_SERIAL].revents)
             read_channel(relay, POLL_SERIAL);
         if (watch[POLL_DEBUG].fd >= 0 && watch[POLL_DEBUG].revents)
@@ -407,7 +439,8 @@ static int final_status(struct relay *relay, int raw, long timeout)
     }
     if (relay->status >= 0)
         return relay->status;
-    /* Without a record the debug-exit port has the status. QEMU's own failure is 1, which stands for a program's 0. */
+    /* Without a record the debug-exit port has the status. QEMU's own failure is 1, which stands
+     * for a program's 0. */
     if (code > (relay->started ? 0 : 1) && (code & 1) && code >> 1 < DEBUG_EXIT_CLIPPED)
         return code >> 1;
     if (relay->started && code == (DEBUG_EXIT_REBOOT << 1 | 1))
@@ -415,11 +448,14 @@ static int final_status(struct relay *relay, int raw, long timeout)
     const char *message = relay->qemu_errors.size ? relay->qemu_errors.bytes : "";
     int length = (int)strcspn(message, "\n");
     if (!WIFEXITED(raw))
-        fail("QEMU was ended by signal %d%s%.*s", WTERMSIG(raw), length ? ": " : "", length, message);
+        fail("QEMU was ended by signal %d%s%.*s", WTERMSIG(raw), length ? ": " : "", length,
+             message);
     else if (length)
         fail("QEMU failed: %.*s", length, message);
     else
-        fail("the machine stopped without an exit status (QEMU's was %d): a triple fault, or too little memory (-m)", code);
+        fail("the machine stopped without an exit status (QEMU's was %d): a triple fault, or too "
+             "little memory (-m)",
+             code);
     return STATUS_MACHINE;
 }
 

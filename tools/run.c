@@ -50,7 +50,8 @@ const struct option_spec run_specs[RUN_OPTIONS] = {
     [RUN_HOSTNAME] = {"--hostname", "NAME", "the guest's name", NULL},
     [RUN_APPEND] = {"--append", "WORDS", "more words for the kernel's command line", NULL},
     [RUN_TIMEOUT] = {"--timeout", "SECONDS", "end it after this time, with status 124", NULL},
-    [RUN_GDB] = {"--gdb", NULL, "wait for gdb at the first instruction, and start it on a terminal", NULL},
+    [RUN_GDB] = {"--gdb", NULL, "wait for gdb at the first instruction, and start it on a terminal",
+                 NULL},
     [RUN_DRY_RUN] = {"--dry-run", NULL, "print the QEMU command, do not run it", NULL},
     [RUN_QEMU_ARGUMENT] = {"--qemu-arg", "ARG", "one more argument for QEMU", NULL},
     [RUN_VERBOSE] = {"-v", NULL, "say what is done", NULL},
@@ -65,13 +66,15 @@ _Static_assert(RUN_OPTIONS == RUN_OPTION_COUNT, "run.h says how many there are")
 
 const struct option_table run_options = {
     .usage = "run [OPTIONS] (PACKAGE | IMAGE.elf) [-- ARGS]",
-    .about = "Boots a Go package or an image in QEMU. Standard input, output, error and the exit status are the program's;\n"
+    .about = "Boots a Go package or an image in QEMU. Standard input, output, error and the exit "
+             "status are the program's;\n"
              "70: the kernel panicked, 71: QEMU failed, 124: --timeout.",
     .specs = run_specs,
     .count = RUN_OPTIONS,
 };
 
-int parse_guest_line(const char *line, struct arguments *kernel_words, struct arguments *program_words)
+int parse_guest_line(const char *line, struct arguments *kernel_words,
+                     struct arguments *program_words)
 {
     bool program = false;
     while (*(line += strspn(line, " \t\n"))) {
@@ -150,7 +153,9 @@ static int apply_option(int option, const char *value, struct run_settings *sett
         verbose_enabled = true;
         return 0;
     case RUN_NET:
-        return strcmp(value, "none") == 0 ? 0 : fail("--net %s: not supported yet: " NETWORK_LATER, value);
+        return strcmp(value, "none") == 0
+                   ? 0
+                   : fail("--net %s: not supported yet: " NETWORK_LATER, value);
     default:
         return fail("internal error: option %d", option);
     }
@@ -171,7 +176,8 @@ int run_options_parse(struct option_cursor *cursor, struct run_settings *setting
 static void gdb_command(const char *image, struct arguments *words)
 {
     char *kernel = kernel_path();
-    static const char *const options[] = {"gdb", "-q", "-iex", "set confirm off", "-ex", "target remote :1234", "-ex"};
+    static const char *const options[] = {
+        "gdb", "-q", "-iex", "set confirm off", "-ex", "target remote :1234", "-ex"};
     for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
         arguments_add(words, options[i]);
     arguments_addf(words, "add-symbol-file %s", kernel);
@@ -228,10 +234,12 @@ static char *find_image(const char *operand)
         elf_file_close(&file);
         if (image)
             return copy_string(operand);
-        fail("%s: a program, not an image: use unigornel exec, or unigornel build --from %s", operand, operand);
+        fail("%s: a program, not an image: use unigornel exec, or unigornel build --from %s",
+             operand, operand);
         return NULL;
     }
-    if (!source && !is_directory(operand) && strcmp(operand + (length > 4 ? length - 4 : 0), ".elf") == 0) {
+    if (!source && !is_directory(operand) &&
+        strcmp(operand + (length > 4 ? length - 4 : 0), ".elf") == 0) {
         fail("%s: no such image: make it with unigornel build -o %s PACKAGE", operand, operand);
         return NULL;
     }
@@ -248,7 +256,8 @@ static char *find_image(const char *operand)
 int command_run(char **words)
 {
     struct option_cursor cursor = {.table = &run_options, .words = words};
-    struct run_settings settings = {.machine = {.kind = "microvm", .accel = "auto", .memory = "128M", .cpus = 1}};
+    struct run_settings settings = {
+        .machine = {.kind = "microvm", .accel = "auto", .memory = "128M", .cpus = 1}};
     int option = run_options_parse(&cursor, &settings);
     if (option == OPTION_HELP)
         return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What every part of the host command shares: errors, growing buffers, argument vectors, files, child processes and the
- * temporary folder. The command is single-threaded. Errors are one line on standard error that says what to do. */
+/* What every part of the host command shares: errors, growing buffers, argument vectors, files,
+ * child processes and the temporary folder. The command is single-threaded. Errors are one line on
+ * standard error that says what to do. */
 #pragma once
 
 #include <stdbool.h>
@@ -29,7 +30,9 @@ void *allocate(size_t size); /* zeroed */
 char *format_string(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *copy_string(const char *text);
 
-/* --- buffers ------------------------------------------------------------------------------------------------------ */
+/* --- buffers
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 struct buffer {
     char *bytes; /* always followed by a NUL once anything was appended */
@@ -39,12 +42,14 @@ struct buffer {
 
 void buffer_append(struct buffer *buffer, const void *bytes, size_t size);
 void buffer_append_string(struct buffer *buffer, const char *text);
-void buffer_append_format(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buffer_append_format(struct buffer *buffer, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* Appends zeros until the size is `size`. */
 void buffer_pad(struct buffer *buffer, size_t size);
 void buffer_free(struct buffer *buffer);
 
-/* --- argument vectors ---------------------------------------------------------------------------------------------- */
+/* --- argument vectors
+ * ---------------------------------------------------------------------------------------------- */
 
 struct arguments {
     char **items; /* NULL-terminated once anything was appended */
@@ -52,17 +57,21 @@ struct arguments {
 };
 
 void arguments_add(struct arguments *arguments, const char *item); /* copies */
-void arguments_addf(struct arguments *arguments, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void arguments_addf(struct arguments *arguments, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void arguments_free(struct arguments *arguments);
 
 /* The words as a POSIX shell reads them back, separated by blanks. */
 char *shell_quote_all(char *const *words);
 
-/* --- files ------------------------------------------------------------------------------------------------------------ */
+/* --- files
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 /* Reads a whole file. Returns 0 or -errno, and prints nothing. */
 int read_file(const char *path, struct buffer *contents);
-/* Writes a file with `mode`; the old one is replaced at once or not at all. Prints what went wrong; 0 or -1. */
+/* Writes a file with `mode`; the old one is replaced at once or not at all. Prints what went wrong;
+ * 0 or -1. */
 int write_file(const char *path, const void *bytes, size_t size, mode_t mode);
 int make_directories(const char *path);
 void remove_tree(const char *path);
@@ -80,11 +89,13 @@ char *temporary_directory(void);
 char *own_path(void);
 char *build_folder_path(const char *name);
 
-/* --- child processes ------------------------------------------------------------------------------------------------- */
+/* --- child processes
+ * -------------------------------------------------------------------------------------------------
+ */
 
-/* Runs a command in `directory` (NULL: here) and waits for it. Its standard output goes to `output` when that is not NULL,
- * otherwise to ours; its standard error likewise. Returns its exit status (128 + signal when one ended it), or -1 after a
- * message when it could not be started. */
+/* Runs a command in `directory` (NULL: here) and waits for it. Its standard output goes to `output`
+ * when that is not NULL, otherwise to ours; its standard error likewise. Returns its exit status
+ * (128 + signal when one ended it), or -1 after a message when it could not be started. */
 struct command {
     char *const *words;
     const char *directory;

@@ -19,7 +19,8 @@
 
 bool verbose_enabled;
 
-/* --- memory and strings --------------------------------------------------------------------------------------------- */
+/* --- memory and strings
+ * --------------------------------------------------------------------------------------------- */
 
 _Noreturn static void out_of_memory(void)
 {
@@ -66,7 +67,9 @@ void verbose(const char *format, ...)
     va_end(values);
 }
 
-/* --- buffers --------------------------------------------------------------------------------------------------------- */
+/* --- buffers
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static void buffer_reserve(struct buffer *buffer, size_t more)
 {
@@ -124,7 +127,9 @@ void buffer_free(struct buffer *buffer)
     *buffer = (struct buffer){0};
 }
 
-/* --- argument vectors ---------------------------------------------------------------------------------------------------- */
+/* --- argument vectors
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 void arguments_add(struct arguments *arguments, const char *item)
 {
@@ -158,7 +163,8 @@ void arguments_free(struct arguments *arguments)
 
 static void shell_quote(struct buffer *out, const char *word)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,/:@%";
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,/:@%";
     if (*word && strspn(word, plain) == strlen(word)) {
         buffer_append_string(out, word);
         return;
@@ -181,7 +187,9 @@ char *shell_quote_all(char *const *words)
     return out.bytes;
 }
 
-/* --- files ------------------------------------------------------------------------------------------------------------------ */
+/* --- files
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 int read_file(const char *path, struct buffer *contents)
 {
@@ -195,7 +203,8 @@ int read_file(const char *path, struct buffer *contents)
     }
     for (;;) {
         buffer_reserve(contents, 1 << 20);
-        ssize_t got = read(fd, contents->bytes + contents->size, contents->capacity - contents->size - 1);
+        ssize_t got =
+            read(fd, contents->bytes + contents->size, contents->capacity - contents->size - 1);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0) {
@@ -317,8 +326,9 @@ char *temporary_directory(void)
         const char *parent = getenv("TMPDIR");
         char *path = format_string("%s/unigornel-XXXXXX", parent && *parent ? parent : "/tmp");
         if (!mkdtemp(path)) {
-            fail("%s: cannot make a temporary folder: %s: set TMPDIR to a folder that can be written", path,
-                 strerror(errno));
+            fail("%s: cannot make a temporary folder: %s: set TMPDIR to a folder that can be "
+                 "written",
+                 path, strerror(errno));
             free(path);
             return NULL;
         }
@@ -355,7 +365,9 @@ char *build_folder_path(const char *name)
     return result;
 }
 
-/* --- child processes ------------------------------------------------------------------------------------------------------- */
+/* --- child processes
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 /* A child that the terminal interrupts ends by itself; we go on to clean up behind it. */
 static void note_signal(int number)
@@ -375,7 +387,8 @@ static void drain(struct pollfd *channel, struct buffer *into)
     }
 }
 
-static _Noreturn void exec_child(const struct command *command, const int output[2], const int errors[2])
+static _Noreturn void exec_child(const struct command *command, const int output[2],
+                                 const int errors[2])
 {
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
@@ -397,7 +410,8 @@ static _Noreturn void exec_child(const struct command *command, const int output
 int run_command(const struct command *command)
 {
     int output[2] = {-1, -1}, errors[2] = {-1, -1};
-    if ((command->output && pipe2(output, O_CLOEXEC) < 0) || (command->errors && pipe2(errors, O_CLOEXEC) < 0))
+    if ((command->output && pipe2(output, O_CLOEXEC) < 0) ||
+        (command->errors && pipe2(errors, O_CLOEXEC) < 0))
         return fail("pipe: %s", strerror(errno));
     struct sigaction action = {.sa_handler = note_signal}, old_interrupt, old_terminate;
     sigaction(SIGINT, &action, &old_interrupt);
@@ -414,7 +428,8 @@ int run_command(const struct command *command)
     if (child < 0) {
         fail("fork: %s", strerror(errno));
     } else {
-        struct pollfd channels[2] = {{.fd = output[0], .events = POLLIN}, {.fd = errors[0], .events = POLLIN}};
+        struct pollfd channels[2] = {{.fd = output[0], .events = POLLIN},
+                                     {.fd = errors[0], .events = POLLIN}};
         while (channels[0].fd >= 0 || channels[1].fd >= 0) {
             if (poll(channels, 2, -1) < 0)
                 continue;
@@ -440,7 +455,8 @@ bool command_exists(const char *name)
         return access(name, X_OK) == 0;
     char *copy = copy_string(path ? path : "/usr/bin:/bin"), *state = NULL;
     bool found = false;
-    for (char *folder = strtok_r(copy, ":", &state); folder && !found; folder = strtok_r(NULL, ":", &state)) {
+    for (char *folder = strtok_r(copy, ":", &state); folder && !found;
+         folder = strtok_r(NULL, ":", &state)) {
         char *candidate = format_string("%s/%s", folder, name);
         found = access(candidate, X_OK) == 0;
         free(candidate);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Collects the files for `unigornel exec`: copies them into a staging folder with the same absolute paths, since mkfs.erofs takes
- * one folder as it is. */
+/* Collects the files for `unigornel exec`: copies them into a staging folder with the same absolute
+ * paths, since mkfs.erofs takes one folder as it is. */
 #define _GNU_SOURCE
 #include "tools/workdir.h"
 
@@ -17,7 +17,9 @@
 #define LIMIT (64l << 20)
 #define DEPTH_LIMIT 64
 
-/* --- sizes ------------------------------------------------------------------------------------------------------------- */
+/* --- sizes
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_skipped(const char *name)
 {
@@ -32,7 +34,8 @@ static off_t folder_size(const char *path, bool deep, unsigned depth)
     struct dirent *entry;
     while (directory && total <= LIMIT && (entry = readdir(directory))) {
         struct stat status;
-        if (is_skipped(entry->d_name) || fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        if (is_skipped(entry->d_name) ||
+            fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         /* An empty file costs as well; a million of them is no working folder to copy. */
         total += 64;
@@ -49,7 +52,9 @@ static off_t folder_size(const char *path, bool deep, unsigned depth)
     return total;
 }
 
-/* --- copies ------------------------------------------------------------------------------------------------------------- */
+/* --- copies
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static void copy_times(int fd, const char *path, const struct stat *status)
 {
@@ -71,7 +76,8 @@ static int copy_file(const char *from, const char *to, const struct stat *status
     ssize_t moved = out < 0 ? -1 : 1;
     while (moved > 0)
         moved = copy_file_range(in, NULL, out, NULL, 1 << 30, 0);
-    if (moved < 0 && out >= 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
+    if (moved < 0 && out >= 0 &&
+        (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
         char bytes[65536];
         while ((moved = read(in, bytes, sizeof(bytes))) > 0) {
             if (write(out, bytes, (size_t)moved) != moved) {
@@ -101,7 +107,8 @@ static int copy_folder(const char *from, const char *to, bool deep, unsigned dep
     while (directory && result == 0 && (entry = readdir(directory))) {
         if (is_skipped(entry->d_name))
             continue;
-        char *source = format_string("%s/%s", from, entry->d_name), *target = format_string("%s/%s", to, entry->d_name);
+        char *source = format_string("%s/%s", from, entry->d_name),
+             *target = format_string("%s/%s", to, entry->d_name);
         struct stat status;
         bool folder = lstat(source, &status) == 0 && S_ISDIR(status.st_mode);
         if (deep || !folder || strcmp(entry->d_name, "testdata") == 0)
@@ -138,14 +145,17 @@ static int copy_entry(const char *from, const char *to, unsigned depth)
     return S_ISREG(status.st_mode) ? copy_file(from, to, &status) : 0;
 }
 
-/* --- what is collected ------------------------------------------------------------------------------------------------------ */
+/* --- what is collected
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static int collect_parents(const char *directory, const char *stage)
 {
     char *path = copy_string(directory);
     bool root = false;
     int result = 0;
-    /* `root` also says that the current folder itself is the module's: nothing above it is wanted then. */
+    /* `root` also says that the current folder itself is the module's: nothing above it is wanted
+     * then. */
     char *file = format_string("%s/go.mod", path);
     root = is_file(file);
     free(file);
@@ -174,11 +184,13 @@ static int collect_parents(const char *directory, const char *stage)
     return result;
 }
 
-/* Go's time zones below one folder that may be a GOROOT. Returns 1 when they are there, or -1 after a message. */
+/* Go's time zones below one folder that may be a GOROOT. Returns 1 when they are there, or -1 after
+ * a message. */
 static int collect_zones(const char *goroot, const char *stage)
 {
     char *source = format_string("%s/lib/time/zoneinfo.zip", goroot);
-    char *folder = format_string("%s%s/lib/time", stage, goroot), *target = format_string("%s/zoneinfo.zip", folder);
+    char *folder = format_string("%s%s/lib/time", stage, goroot),
+         *target = format_string("%s/zoneinfo.zip", folder);
     struct stat status;
     int result = 0;
     if (*goroot == '/' && stat(source, &status) == 0 && S_ISREG(status.st_mode))
@@ -201,7 +213,8 @@ static int collect_time_zones(const char *directory, const char *stage)
     }
     free(above);
     char *folders = copy_string(path ? path : ""), *state = NULL;
-    for (char *folder = strtok_r(folders, ":", &state); folder && result == 0; folder = strtok_r(NULL, ":", &state)) {
+    for (char *folder = strtok_r(folders, ":", &state); folder && result == 0;
+         folder = strtok_r(NULL, ":", &state)) {
         char *command = format_string("%s/go", folder), *real = real_path(command);
         for (int level = 0; real && level < 2 && strrchr(real, '/'); level++)
             *strrchr(real, '/') = '\0';
@@ -221,7 +234,8 @@ static int collect(const char *directory, const char *stage)
     if (result == 0 && directory[1]) {
         bool deep = folder_size(directory, true, 0) <= LIMIT;
         if (!deep)
-            verbose("%s: more than 64 MiB: only its own files and testdata are passed on", directory);
+            verbose("%s: more than 64 MiB: only its own files and testdata are passed on",
+                    directory);
         if (deep || folder_size(directory, false, 0) <= LIMIT)
             result = copy_folder(directory, target, deep, 0);
     }
@@ -236,14 +250,16 @@ char *workdir_image(const char *directory)
     char *folder = temporary_directory();
     if (!folder)
         return NULL;
-    char *stage = format_string("%s/stage", folder), *image = format_string("%s/files.erofs", folder);
+    char *stage = format_string("%s/stage", folder),
+         *image = format_string("%s/files.erofs", folder);
     char *words[] = {"mkfs.erofs", "--quiet", "-x-1", image, stage, NULL};
     struct buffer output = {0}, errors = {0};
     int status = -1;
     if (!command_exists(words[0]))
         fail("mkfs.erofs is not in PATH: install Debian's erofs-utils (scripts/setup does)");
     else if (make_directories(stage) == 0 && collect(directory, stage) == 0)
-        status = run_command(&(struct command){.words = words, .output = &output, .errors = &errors});
+        status =
+            run_command(&(struct command){.words = words, .output = &output, .errors = &errors});
     if (status > 0) {
         if (errors.size)
             errors.bytes[strcspn(errors.bytes, "\n")] = '\0';

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The console as descriptors 0, 1, 2, /dev/tty and /dev/console. Input arrives in interrupt context. On a plain serial line it is
- * a terminal: input_lock guards the line being edited and the settings. With hostlink it is a pipe from `unigornel run`: bytes go
- * into a chain of pages, because the sender cannot be told to wait. output_lock keeps one write in one piece. */
+/* The console as descriptors 0, 1, 2, /dev/tty and /dev/console. Input arrives in interrupt
+ * context. On a plain serial line it is a terminal: input_lock guards the line being edited and the
+ * settings. With hostlink it is a pipe from `unigornel run`: bytes go into a chain of pages,
+ * because the sender cannot be told to wait. output_lock keeps one write in one piece. */
 #include <asm/ioctls.h>
 #include <asm/termbits.h>
 #include <linux/stat.h>
@@ -37,7 +38,8 @@ static struct mutex reader_lock = MUTEX_INIT(reader_lock); /* one reader at a ti
 static struct wait_queue input_queue;
 static bool console_ready, hostlink_on;
 
-/* Terminal: [head, committed) can be read, [committed, tail) is the line being edited. All free-running. */
+/* Terminal: [head, committed) can be read, [committed, tail) is the line being edited. All
+ * free-running. */
 static uint16_t ring[LINE_RING];
 static uint32_t head, committed, tail;
 static bool literal; /* the next byte stands for itself (^V) */
@@ -47,8 +49,18 @@ static struct termios settings = {
     .c_oflag = OPOST | ONLCR,
     .c_cflag = B115200 | CS8 | CREAD | HUPCL | CLOCAL,
     .c_lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN,
-    .c_cc = {[VINTR] = 3, [VQUIT] = 28, [VERASE] = 127, [VKILL] = 21, [VEOF] = 4, [VMIN] = 1, [VSTART] = 17, [VSTOP] = 19,
-             [VSUSP] = 26, [VREPRINT] = 18, [VWERASE] = 23, [VLNEXT] = 22},
+    .c_cc = {[VINTR] = 3,
+             [VQUIT] = 28,
+             [VERASE] = 127,
+             [VKILL] = 21,
+             [VEOF] = 4,
+             [VMIN] = 1,
+             [VSTART] = 17,
+             [VSTOP] = 19,
+             [VSUSP] = 26,
+             [VREPRINT] = 18,
+             [VWERASE] = 23,
+             [VLNEXT] = 22},
 };
 
 /* hostlink: input_lock. */
@@ -56,7 +68,8 @@ static struct input_page *first_page, *last_page;
 static uint64_t waiting_bytes, input_pages;
 static bool escaped, ended;
 
-/* --- input, interrupt context --------------------------------------------------------------------------------------- */
+/* --- input, interrupt context
+ * --------------------------------------------------------------------------------------- */
 
 static void send_signal(int number)
 {
@@ -222,7 +235,8 @@ void core_console_input(const char *bytes, size_t length)
     uint32_t signals = 0;
     bool irq = spin_lock_irqsave(&input_lock);
     for (size_t i = 0; i < length; i++) {
-        signals |= 1u << (hostlink_on ? hostlink_input((uint8_t)bytes[i]) : terminal_input((uint8_t)bytes[i]));
+        signals |= 1u << (hostlink_on ? hostlink_input((uint8_t)bytes[i])
+                                      : terminal_input((uint8_t)bytes[i]));
     }
     spin_unlock_irqrestore(&input_lock, irq);
     for (int number = 1; number < 32; number++) {
@@ -233,17 +247,22 @@ void core_console_input(const char *bytes, size_t length)
     wait_queue_notify(&input_queue, POLLIN | POLLRDNORM | (ended ? POLLHUP : 0));
 }
 
-/* --- reading -------------------------------------------------------------------------------------------------------- */
+/* --- reading
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static bool input_ready(void)
 {
     if (hostlink_on) {
-        return __atomic_load_n(&waiting_bytes, __ATOMIC_RELAXED) != 0 || __atomic_load_n(&ended, __ATOMIC_RELAXED);
+        return __atomic_load_n(&waiting_bytes, __ATOMIC_RELAXED) != 0 ||
+               __atomic_load_n(&ended, __ATOMIC_RELAXED);
     }
-    return __atomic_load_n(&committed, __ATOMIC_RELAXED) != __atomic_load_n(&head, __ATOMIC_RELAXED);
+    return __atomic_load_n(&committed, __ATOMIC_RELAXED) !=
+           __atomic_load_n(&head, __ATOMIC_RELAXED);
 }
 
-/* Takes up to `size` bytes, of a terminal at most one line: how many; *line is set when the line is complete. input_lock held. */
+/* Takes up to `size` bytes, of a terminal at most one line: how many; *line is set when the line is
+ * complete. input_lock held. */
 static size_t terminal_take(char *to, size_t size, bool *line)
 {
     bool canonical = (settings.c_lflag & ICANON) != 0;
@@ -290,7 +309,8 @@ static size_t hostlink_take(char *to, size_t size)
     return taken;
 }
 
-/* Waits for input as the file and the terminal's settings say: 1: there may be some, 0: give up with nothing. */
+/* Waits for input as the file and the terminal's settings say: 1: there may be some, 0: give up
+ * with nothing. */
 static int wait_for_input(struct file *file)
 {
     uint64_t deadline = UINT64_MAX;
@@ -321,7 +341,8 @@ static long console_read(struct file *file, struct io_vector *io, uint64_t *offs
         while (io->remaining != 0 && !line) {
             size_t size = MIN(io->remaining, sizeof(bytes));
             bool irq = spin_lock_irqsave(&input_lock);
-            size_t taken = hostlink_on ? hostlink_take(bytes, size) : terminal_take(bytes, size, &line);
+            size_t taken =
+                hostlink_on ? hostlink_take(bytes, size) : terminal_take(bytes, size, &line);
             spin_unlock_irqrestore(&input_lock, irq);
             if (taken == 0) {
                 break;
@@ -344,7 +365,9 @@ static long console_read(struct file *file, struct io_vector *io, uint64_t *offs
     }
 }
 
-/* --- writing -------------------------------------------------------------------------------------------------------- */
+/* --- writing
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static void write_processed(enum hal_stream stream, const char *bytes, size_t length)
 {
@@ -393,7 +416,8 @@ static uint32_t console_poll(struct file *file, struct wait_entry *entry)
     poll_enqueue(&input_queue, entry);
     if (file_readable(file)) {
         if (hostlink_on) {
-            events |= __atomic_load_n(&waiting_bytes, __ATOMIC_RELAXED) != 0 ? POLLIN | POLLRDNORM : 0;
+            events |=
+                __atomic_load_n(&waiting_bytes, __ATOMIC_RELAXED) != 0 ? POLLIN | POLLRDNORM : 0;
             events |= __atomic_load_n(&ended, __ATOMIC_RELAXED) ? POLLHUP : 0;
         } else {
             events |= input_ready() ? POLLIN | POLLRDNORM : 0;

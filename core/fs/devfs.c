@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Character devices, and the /dev that names them: a file system in memory of its own. The devices have no state. */
+/* Character devices, and the /dev that names them: a file system in memory of its own. The devices
+ * have no state. */
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
 #include "core/lib/random.h"

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* epoll(7). A watch is one (file, descriptor) in one set; its wait entry hangs on the file's queue and puts it on the ready list at
- * every event, which is what makes edge-triggered watches report each new event. set->lock (a mutex) guards the watches of a set;
- * watches_lock all lists file->watches; ready_lock the ready list and the events asked for, also in notify callbacks. forget_lock
- * comes before every set->lock and keeps sets and files from going away under each other. ready_lock and the lock of a set's own
- * queue nest under the queue of what is watched, which may be another set, so they have no class. */
+/* epoll(7). A watch is one (file, descriptor) in one set; its wait entry hangs on the file's queue
+ * and puts it on the ready list at every event, which is what makes edge-triggered watches report
+ * each new event. set->lock (a mutex) guards the watches of a set; watches_lock all lists
+ * file->watches; ready_lock the ready list and the events asked for, also in notify callbacks.
+ * forget_lock comes before every set->lock and keeps sets and files from going away under each
+ * other. ready_lock and the lock of a set's own queue nest under the queue of what is watched,
+ * which may be another set, so they have no class. */
 #include <linux/eventpoll.h>
 
 #include "core/fs/fs_internal.h"
@@ -27,7 +29,7 @@ struct watch {
     struct epoll *set;
     struct file *file; /* no reference: its end removes the watch */
     int fd;
-    uint32_t events;   /* ready_lock; only PRIVATE_BITS: a one-shot that has fired */
+    uint32_t events; /* ready_lock; only PRIVATE_BITS: a one-shot that has fired */
     uint64_t data;
     struct list set_node, file_node, ready_node;
 };
@@ -112,8 +114,9 @@ static void splice_front(struct list *from, struct list *to)
     }
 }
 
-/* Takes up to `count` events out of the ready list. set->lock held. With `events` NULL it only tells whether there are any. An event
- * that comes while its watch is being looked at puts the watch on the ready list again, for the next call. */
+/* Takes up to `count` events out of the ready list. set->lock held. With `events` NULL it only
+ * tells whether there are any. An event that comes while its watch is being looked at puts the
+ * watch on the ready list again, for the next call. */
 static int collect(struct epoll *set, struct epoll_event *events, int count)
 {
     struct list todo = LIST_INIT(todo), again = LIST_INIT(again);
@@ -199,7 +202,8 @@ long sys_epoll_create(struct syscall_args *a)
     return (int)a->arg[0] <= 0 ? -EINVAL : epoll_open(0);
 }
 
-/* How deep sets hang in `set`, or more than MAX_NESTING; `goal` inside means a loop. forget_lock held. */
+/* How deep sets hang in `set`, or more than MAX_NESTING; `goal` inside means a loop. forget_lock
+ * held. */
 static int nesting(struct epoll *set, struct epoll *goal, int depth)
 {
     if (set == goal || depth > MAX_NESTING) {
@@ -207,7 +211,7 @@ static int nesting(struct epoll *set, struct epoll *goal, int depth)
     }
     int deepest = depth;
     mutex_lock(&set->lock);
-    list_for_each(node, &set->watches) {
+    list_for_each (node, &set->watches) {
         struct file *file = list_entry(node, struct watch, set_node)->file;
         if (file->operations == &epoll_operations) {
             int below = nesting(file->data, goal, depth + 1);
@@ -223,7 +227,7 @@ static int height(struct file *file, int depth)
 {
     int highest = depth;
     if (depth <= MAX_NESTING) {
-        list_for_each(node, &file->watches) {
+        list_for_each (node, &file->watches) {
             int above = height(list_entry(node, struct watch, file_node)->set->file, depth + 1);
             highest = MAX(highest, above);
         }
@@ -235,7 +239,7 @@ static struct watch *watch_find(struct epoll *set, struct file *file, int fd)
 {
     struct watch *found = NULL;
     spin_lock(&watches_lock);
-    list_for_each(node, &file->watches) {
+    list_for_each (node, &file->watches) {
         struct watch *watch = list_entry(node, struct watch, file_node);
         if (watch->set == set && watch->fd == fd) {
             found = watch;
@@ -286,7 +290,8 @@ static int watch_modify(struct watch *watch, const struct epoll_event *event)
     return 0;
 }
 
-static long control(struct file *epoll_file, int operation, int fd, struct file *file, struct epoll_event *event)
+static long control(struct file *epoll_file, int operation, int fd, struct file *file,
+                    struct epoll_event *event)
 {
     if (epoll_file->operations != &epoll_operations || file == epoll_file) {
         return -EINVAL;
@@ -297,7 +302,8 @@ static long control(struct file *epoll_file, int operation, int fd, struct file 
     struct epoll *set = epoll_file->data;
     bool nested = file->operations == &epoll_operations;
     if (operation != EPOLL_CTL_DEL && (event->events & EPOLLEXCLUSIVE) != 0) {
-        const uint32_t allowed = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
+        const uint32_t allowed =
+            EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
         if (operation == EPOLL_CTL_MOD || nested || (event->events & ~allowed) != 0) {
             return -EINVAL;
         }
@@ -305,7 +311,8 @@ static long control(struct file *epoll_file, int operation, int fd, struct file 
     long result = 0;
     if (nested) {
         mutex_lock(&forget_lock);
-        if (operation == EPOLL_CTL_ADD && nesting(file->data, set, 1) + height(epoll_file, 0) > MAX_NESTING) {
+        if (operation == EPOLL_CTL_ADD &&
+            nesting(file->data, set, 1) + height(epoll_file, 0) > MAX_NESTING) {
             mutex_unlock(&forget_lock);
             return -ELOOP;
         }
@@ -390,7 +397,8 @@ static long epoll_wait_until(int fd, uintptr_t to, int count, uint64_t deadline)
                 break;
             }
             total += found;
-            /* A full batch may have left more, but level-triggered ones come round again: one call reports none twice. */
+            /* A full batch may have left more, but level-triggered ones come round again: one call
+             * reports none twice. */
             if (total != 0) {
                 break;
             }
@@ -412,12 +420,15 @@ static long epoll_wait_until(int fd, uintptr_t to, int count, uint64_t deadline)
 
 static uint64_t deadline_of_milliseconds(int timeout)
 {
-    return timeout < 0 ? UINT64_MAX : timeout == 0 ? 0 : deadline_after((uint64_t)timeout * 1000000);
+    return timeout < 0    ? UINT64_MAX
+           : timeout == 0 ? 0
+                          : deadline_after((uint64_t)timeout * 1000000);
 }
 
 long sys_epoll_wait(struct syscall_args *a)
 {
-    return epoll_wait_until((int)a->arg[0], a->arg[1], (int)a->arg[2], deadline_of_milliseconds((int)a->arg[3]));
+    return epoll_wait_until((int)a->arg[0], a->arg[1], (int)a->arg[2],
+                            deadline_of_milliseconds((int)a->arg[3]));
 }
 
 long sys_epoll_pwait(struct syscall_args *a)
@@ -426,7 +437,8 @@ long sys_epoll_pwait(struct syscall_args *a)
     if (result != 0) {
         return result;
     }
-    long done = epoll_wait_until((int)a->arg[0], a->arg[1], (int)a->arg[2], deadline_of_milliseconds((int)a->arg[3]));
+    long done = epoll_wait_until((int)a->arg[0], a->arg[1], (int)a->arg[2],
+                                 deadline_of_milliseconds((int)a->arg[3]));
     signal_mask_restore(done == -EINTR);
     return done;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The EROFS reader; see erofs.h. Offsets and sizes of on-disk fields are those of struct erofs_super_block,
- * erofs_inode_compact, erofs_inode_extended, erofs_dirent and erofs_inode_chunk_index in Linux's fs/erofs/erofs_fs.h. */
+/* The EROFS reader; see erofs.h. Offsets and sizes of on-disk fields are those of struct
+ * erofs_super_block, erofs_inode_compact, erofs_inode_extended, erofs_dirent and
+ * erofs_inode_chunk_index in Linux's fs/erofs/erofs_fs.h. */
 #include "core/fs/erofs.h"
 
 #include <linux/stat.h>
@@ -55,8 +56,10 @@ int erofs_open(struct erofs *fs, const void *image, uint64_t size, const char **
     if (fs->block_bits < 9 || fs->block_bits > 16) {
         return -EUCLEAN;
     }
-    *reason = "EROFS image is compressed or uses features that are not supported: make it with mkfs.erofs without -z, -E and --blobdev";
-    if ((incompatible & ~(uint32_t)(FEATURE_0PADDING | FEATURE_CHUNKED | FEATURE_XATTR_PREFIXES)) != 0 ||
+    *reason = "EROFS image is compressed or uses features that are not supported: make it with "
+              "mkfs.erofs without -z, -E and --blobdev";
+    if ((incompatible & ~(uint32_t)(FEATURE_0PADDING | FEATURE_CHUNKED | FEATURE_XATTR_PREFIXES)) !=
+            0 ||
         get16(super + 86) != 0 || super[90] != 0) {
         return -EOPNOTSUPP;
     }
@@ -145,7 +148,10 @@ int erofs_read_inode(const struct erofs *fs, uint64_t number, struct erofs_inode
         uint64_t whole = inode->size == 0 ? 0 : (inode->size - 1) & ~(block - 1);
         inode->data = (uint64_t)data << fs->block_bits;
         inode->tail = end;
-        return (whole == 0 || inside(fs, inode->data, whole)) && inside(fs, end, inode->size - whole) ? 0 : -EUCLEAN;
+        return (whole == 0 || inside(fs, inode->data, whole)) &&
+                       inside(fs, end, inode->size - whole)
+                   ? 0
+                   : -EUCLEAN;
     }
     case LAYOUT_CHUNKS: {
         inode->chunk_bits = (uint8_t)(fs->block_bits + (data & 31));
@@ -161,14 +167,15 @@ int erofs_read_inode(const struct erofs *fs, uint64_t number, struct erofs_inode
     }
 }
 
-int erofs_map(const struct erofs *fs, const struct erofs_inode *inode, uint64_t offset, const uint8_t **at,
-              uint64_t *length)
+int erofs_map(const struct erofs *fs, const struct erofs_inode *inode, uint64_t offset,
+              const uint8_t **at, uint64_t *length)
 {
     if (offset >= inode->size) {
         return -EINVAL;
     }
     uint64_t block = 1ull << fs->block_bits;
-    uint64_t whole = inode->layout == LAYOUT_INLINE ? (inode->size - 1) & ~(block - 1) : inode->size;
+    uint64_t whole =
+        inode->layout == LAYOUT_INLINE ? (inode->size - 1) & ~(block - 1) : inode->size;
     if (inode->layout == LAYOUT_CHUNKS) {
         uint64_t size = 1ull << inode->chunk_bits, chunk = offset >> inode->chunk_bits;
         uint64_t within = offset & (size - 1);
@@ -196,7 +203,8 @@ int erofs_map(const struct erofs *fs, const struct erofs_inode *inode, uint64_t 
     return 0;
 }
 
-int erofs_read(const struct erofs *fs, const struct erofs_inode *inode, uint64_t offset, void *to, size_t size)
+int erofs_read(const struct erofs *fs, const struct erofs_inode *inode, uint64_t offset, void *to,
+               size_t size)
 {
     char *out = to;
     while (size != 0) {
@@ -227,7 +235,8 @@ struct block {
     uint32_t length, count;
 };
 
-static int read_block(const struct erofs *fs, const struct erofs_inode *directory, uint64_t index, struct block *block)
+static int read_block(const struct erofs *fs, const struct erofs_inode *directory, uint64_t index,
+                      struct block *block)
 {
     uint64_t offset = index << fs->block_bits, contiguous;
     uint64_t length = directory->size - offset;
@@ -245,8 +254,8 @@ static int read_block(const struct erofs *fs, const struct erofs_inode *director
     return names < DIRENT_SIZE || names > length ? -EUCLEAN : 0;
 }
 
-static int read_entry(const struct block *block, uint32_t index, const char **name, size_t *length, uint64_t *number,
-                      unsigned *type)
+static int read_entry(const struct block *block, uint32_t index, const char **name, size_t *length,
+                      uint64_t *number, unsigned *type)
 {
     const uint8_t *entry = block->at + index * DIRENT_SIZE;
     uint32_t begin = get16(entry + 8), end = block->length;
@@ -262,7 +271,8 @@ static int read_entry(const struct block *block, uint32_t index, const char **na
     /* The file types are those of getdents64 in another numbering. */
     static const uint8_t types[8] = {0, 8, 4, 2, 6, 1, 12, 10};
     *type = entry[10] < 8 ? types[entry[10]] : 0;
-    return *length == 0 || *length > NAME_LIMIT || memchr(*name, '/', *length) != NULL ? -EUCLEAN : 0;
+    return *length == 0 || *length > NAME_LIMIT || memchr(*name, '/', *length) != NULL ? -EUCLEAN
+                                                                                       : 0;
 }
 
 static int compare(const char *left, size_t left_length, const char *right, size_t right_length)
@@ -271,9 +281,10 @@ static int compare(const char *left, size_t left_length, const char *right, size
     return order != 0 ? order : left_length < right_length ? -1 : left_length > right_length;
 }
 
-/* Entries are sorted by name over the whole directory: first the block is searched for, then the entry in it. */
-int erofs_lookup(const struct erofs *fs, const struct erofs_inode *directory, const char *name, size_t length,
-                 uint64_t *number)
+/* Entries are sorted by name over the whole directory: first the block is searched for, then the
+ * entry in it. */
+int erofs_lookup(const struct erofs *fs, const struct erofs_inode *directory, const char *name,
+                 size_t length, uint64_t *number)
 {
     const char *entry;
     size_t entry_length;
@@ -319,8 +330,8 @@ int erofs_lookup(const struct erofs *fs, const struct erofs_inode *directory, co
 }
 
 /* A position is the block's index and the entry's in it. */
-int erofs_next(const struct erofs *fs, const struct erofs_inode *directory, uint64_t *position, const char **name,
-               size_t *length, uint64_t *number, unsigned *type)
+int erofs_next(const struct erofs *fs, const struct erofs_inode *directory, uint64_t *position,
+               const char **name, size_t *length, uint64_t *number, unsigned *type)
 {
     uint64_t index = *position >> 16;
     uint32_t entry = *position & 0xffff;

@@ -30,14 +30,16 @@ static long eventfd_read(struct file *file, struct io_vector *io, uint64_t *offs
         uint64_t count = count_of(event);
         while (count != 0) {
             uint64_t value = event->semaphore ? 1 : count;
-            if (__atomic_compare_exchange_n(&event->count, &count, count - value, true, __ATOMIC_ACQ_REL,
-                                            __ATOMIC_RELAXED)) {
+            if (__atomic_compare_exchange_n(&event->count, &count, count - value, true,
+                                            __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
                 wait_queue_notify(&event->queue, POLLOUT | POLLWRNORM);
                 int result = io_copy_to(io, &value, sizeof(value));
                 return result != 0 ? result : (long)sizeof(value);
             }
         }
-        int result = file_nonblocking(file) ? -EAGAIN : wait_event(&event->queue, UINT64_MAX, count_of(event) != 0);
+        int result = file_nonblocking(file)
+                         ? -EAGAIN
+                         : wait_event(&event->queue, UINT64_MAX, count_of(event) != 0);
         if (result != 0) {
             return result;
         }
@@ -62,8 +64,8 @@ static long eventfd_write(struct file *file, struct io_vector *io, uint64_t *off
     for (;;) {
         uint64_t count = count_of(event);
         while (COUNT_MAX - count >= value) {
-            if (__atomic_compare_exchange_n(&event->count, &count, count + value, true, __ATOMIC_ACQ_REL,
-                                            __ATOMIC_RELAXED)) {
+            if (__atomic_compare_exchange_n(&event->count, &count, count + value, true,
+                                            __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
                 wait_queue_notify(&event->queue, POLLIN | POLLRDNORM);
                 return sizeof(value);
             }

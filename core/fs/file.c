@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Open file descriptions and the descriptor table of the one process. Looking a descriptor up takes no lock: a struct file is never
- * given back to the allocator, so a reference taken on a stale one is noticed by looking at the slot again and dropped. table_lock
- * guards the bitmaps and all changes of slots; pool_lock the unused struct files. */
+/* Open file descriptions and the descriptor table of the one process. Looking a descriptor up takes
+ * no lock: a struct file is never given back to the allocator, so a reference taken on a stale one
+ * is noticed by looking at the slot again and dropped. table_lock guards the bitmaps and all
+ * changes of slots; pool_lock the unused struct files. */
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
 #include "core/mm/page.h"
 
-/* --- struct file ---------------------------------------------------------------------------------------------------- */
+/* --- struct file
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* Type-stable: stays a file_slot for ever. */
 struct file_slot {
@@ -34,7 +37,8 @@ static bool pool_grow(void)
     return true;
 }
 
-int file_create(struct file **out, const struct file_operations *operations, uint32_t flags, void *data)
+int file_create(struct file **out, const struct file_operations *operations, uint32_t flags,
+                void *data)
 {
     struct file_slot *slot;
     for (;;) {
@@ -106,7 +110,9 @@ void file_put(struct file *file)
     }
 }
 
-/* --- the table ------------------------------------------------------------------------------------------------------ */
+/* --- the table
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 #define CHUNK_SLOTS 512
 #define CHUNKS (FD_MAX / CHUNK_SLOTS)
@@ -150,8 +156,8 @@ int fd_lookup_any(int fd, struct file **out)
         }
         uint32_t references = __atomic_load_n(&file->references, __ATOMIC_RELAXED);
         while (references != 0) {
-            if (__atomic_compare_exchange_n(&file->references, &references, references + 1, true, __ATOMIC_ACQUIRE,
-                                            __ATOMIC_RELAXED)) {
+            if (__atomic_compare_exchange_n(&file->references, &references, references + 1, true,
+                                            __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
                 if (slot_file(__atomic_load_n(slot, __ATOMIC_ACQUIRE)) == file) {
                     *out = file;
                     return 0;
@@ -207,7 +213,8 @@ static void mark_free(unsigned fd)
     chunk_full[index / 64] &= ~(1ull << (index % 64));
 }
 
-/* The lowest free descriptor not below `minimum`, with its chunk allocated: -EMFILE, -ENOMEM. table_lock held. */
+/* The lowest free descriptor not below `minimum`, with its chunk allocated: -EMFILE, -ENOMEM.
+ * table_lock held. */
 static int find_free(unsigned minimum)
 {
     for (unsigned index = minimum / CHUNK_SLOTS; index < CHUNKS; index++) {
@@ -320,7 +327,8 @@ int file_create_fd(const struct file_operations *operations, uint32_t flags, voi
     return fd_install(file, (flags & O_CLOEXEC) != 0, 0);
 }
 
-/* --- system calls on the table -------------------------------------------------------------------------------------- */
+/* --- system calls on the table
+ * -------------------------------------------------------------------------------------- */
 
 long sys_close(struct syscall_args *a)
 {
@@ -334,7 +342,8 @@ long sys_close_range(struct syscall_args *a)
     if ((flags & ~(unsigned)(UNSHARE | SET_CLOEXEC)) != 0 || first > last) {
         return -EINVAL;
     }
-    for (int fd = first < FD_MAX ? fd_next((int)first) : -1; fd >= 0 && (unsigned)fd <= last; fd = fd_next(fd + 1)) {
+    for (int fd = first < FD_MAX ? fd_next((int)first) : -1; fd >= 0 && (unsigned)fd <= last;
+         fd = fd_next(fd + 1)) {
         if ((flags & SET_CLOEXEC) == 0) {
             fd_close(fd);
         } else {
@@ -408,7 +417,8 @@ static long fcntl_file(struct file *file, int fd, unsigned command, uintptr_t ar
     case F_SETFD:
         spin_lock(&table_lock);
         if (slot_file(*slot) == file) {
-            __atomic_store_n(slot, (uintptr_t)file | ((argument & FD_CLOEXEC) != 0), __ATOMIC_RELEASE);
+            __atomic_store_n(slot, (uintptr_t)file | ((argument & FD_CLOEXEC) != 0),
+                             __ATOMIC_RELEASE);
         }
         spin_unlock(&table_lock);
         return 0;
@@ -426,7 +436,8 @@ static long fcntl_file(struct file *file, int fd, unsigned command, uintptr_t ar
         uint32_t flags;
         do {
             flags = (old & ~(uint32_t)CHANGEABLE) | ((uint32_t)argument & CHANGEABLE);
-        } while (!__atomic_compare_exchange_n(&file->flags, &old, flags, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+        } while (!__atomic_compare_exchange_n(&file->flags, &old, flags, true, __ATOMIC_RELAXED,
+                                              __ATOMIC_RELAXED));
         return 0;
     }
     case F_SETPIPE_SZ:

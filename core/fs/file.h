@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Open files and the table of descriptors. A struct file is an open file description: reference counted, shared by dup. What it can do is
- * its operation table; an absent operation gives the errno that Linux gives. */
+/* Open files and the table of descriptors. A struct file is an open file description: reference
+ * counted, shared by dup. What it can do is its operation table; an absent operation gives the
+ * errno that Linux gives. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,7 +16,8 @@ struct dentry;
 struct stat; /* core/fs/stat.h: Linux's struct stat for x86_64 */
 struct vm_fault_page;
 
-/* Data on its way between a file and the program (or the kernel): segments, consumed from the front. */
+/* Data on its way between a file and the program (or the kernel): segments, consumed from the
+ * front. */
 struct io_segment {
     uintptr_t base;
     size_t length;
@@ -28,27 +30,33 @@ struct io_vector {
     bool kernel;      /* segments are kernel memory */
 };
 
-/* Moves up to `size` bytes and advances; 0 or -EFAULT (nothing is consumed of the piece that failed). */
+/* Moves up to `size` bytes and advances; 0 or -EFAULT (nothing is consumed of the piece that
+ * failed). */
 int io_copy_to(struct io_vector *io, const void *from, size_t size);
 int io_copy_from(struct io_vector *io, void *to, size_t size);
 
 struct file_operations {
-    /* Bytes done, 0 at the end, or -errno. `offset` is NULL for streams; else the position to use and advance. -EAGAIN when O_NONBLOCK is set and it would block. */
+    /* Bytes done, 0 at the end, or -errno. `offset` is NULL for streams; else the position to use
+     * and advance. -EAGAIN when O_NONBLOCK is set and it would block. */
     long (*read)(struct file *file, struct io_vector *io, uint64_t *offset);
     long (*write)(struct file *file, struct io_vector *io, uint64_t *offset);
-    /* The POLL bits that hold now. When `entry` is not NULL it is first put on the file's wait queue. Absent: not pollable (epoll_ctl says EPERM; poll says always ready). */
+    /* The POLL bits that hold now. When `entry` is not NULL it is first put on the file's wait
+     * queue. Absent: not pollable (epoll_ctl says EPERM; poll says always ready). */
     uint32_t (*poll)(struct file *file, struct wait_entry *entry);
     long (*ioctl)(struct file *file, unsigned command, uintptr_t argument);
     int (*stat)(struct file *file, struct stat *stat);
     int (*truncate)(struct file *file, uint64_t size);
-    int (*allocate)(struct file *file, int mode, uint64_t offset, uint64_t length); /* fallocate(2) */
+    int (*allocate)(struct file *file, int mode, uint64_t offset,
+                    uint64_t length); /* fallocate(2) */
     int (*sync)(struct file *file);
     /* Fills `io` with struct linux_dirent64 records. */
     long (*readdir)(struct file *file, struct io_vector *io, uint64_t *offset);
-    /* The physical page that holds byte `offset` (page-aligned) of the file for a mapping; the page stays until unmap_page. It is the
-     * file's own page: a private writable mapping copies it. `write`: the mapping is shared and writable (say so from the first touch
-     * on: a page of the read-only layer is replaced by a copy, which may then be another page than a read got). -EIO past the end,
-     * -ENOSPC. Thread context; takes spinlocks only, so that a copy to or from a mapping of the same file cannot lock up. */
+    /* The physical page that holds byte `offset` (page-aligned) of the file for a mapping; the page
+     * stays until unmap_page. It is the file's own page: a private writable mapping copies it.
+     * `write`: the mapping is shared and writable (say so from the first touch on: a page of the
+     * read-only layer is replaced by a copy, which may then be another page than a read got). -EIO
+     * past the end, -ENOSPC. Thread context; takes spinlocks only, so that a copy to or from a
+     * mapping of the same file cannot lock up. */
     int (*map_page)(struct file *file, uint64_t offset, bool write, uint64_t *physical);
     void (*unmap_page)(struct file *file, uint64_t offset, uint64_t physical);
     /* The last reference is gone. */
@@ -57,29 +65,32 @@ struct file_operations {
 
 struct file {
     const struct file_operations *operations;
-    uint32_t references; /* atomic */
-    uint32_t flags;      /* O_ status flags and access mode; atomic store by fcntl */
-    uint64_t offset;     /* offset_lock */
+    uint32_t references;       /* atomic */
+    uint32_t flags;            /* O_ status flags and access mode; atomic store by fcntl */
+    uint64_t offset;           /* offset_lock */
     struct mutex *offset_lock; /* NULL: a stream, no offset */
-    struct inode *inode; /* NULL for anonymous files */
-    struct dentry *dentry; /* the name it was opened by, with a reference; holds the inode; NULL for anonymous files */
-    void *data;          /* the owner's */
-    struct list watches; /* epoll registrations on this file; core/fs/epoll.c */
+    struct inode *inode;       /* NULL for anonymous files */
+    struct dentry *dentry; /* the name it was opened by, with a reference; holds the inode; NULL for
+                              anonymous files */
+    void *data;            /* the owner's */
+    struct list watches;   /* epoll registrations on this file; core/fs/epoll.c */
 };
 
 /* One with one reference. -ENOMEM, -ENFILE. */
-int file_create(struct file **out, const struct file_operations *operations, uint32_t flags, void *data);
+int file_create(struct file **out, const struct file_operations *operations, uint32_t flags,
+                void *data);
 struct file *file_get(struct file *file);
 void file_put(struct file *file);
 
-/* Descriptor table of the one process. fd_install takes over the reference, also when it fails; it gives the lowest free
- * descriptor from `minimum` on, or -EMFILE. */
+/* Descriptor table of the one process. fd_install takes over the reference, also when it fails; it
+ * gives the lowest free descriptor from `minimum` on, or -EMFILE. */
 int fd_install(struct file *file, bool cloexec, int minimum);
 int fd_lookup(int fd, struct file **out); /* with a reference; -EBADF, also for an O_PATH file */
 int fd_lookup_any(int fd, struct file **out); /* O_PATH files too */
 int fd_close(int fd);
 
-/* Puts `file` at exactly `fd`, closing what was there; takes over the reference, also when it fails. -EBADF. */
+/* Puts `file` at exactly `fd`, closing what was there; takes over the reference, also when it
+ * fails. -EBADF. */
 int fd_install_at(struct file *file, bool cloexec, int fd);
 
 /* The lowest open descriptor not below `fd`, or -1; for /proc/self/fd. */
@@ -89,6 +100,7 @@ int fd_next(int fd);
 #define FD_MAX (1024 * 1024)
 extern uint32_t fd_limit;
 
-/* Reads or writes from kernel code at `offset` (NULL: the stream's position or the file's own). Same results as the operations. */
+/* Reads or writes from kernel code at `offset` (NULL: the stream's position or the file's own).
+ * Same results as the operations. */
 long file_read(struct file *file, void *to, size_t size, uint64_t *offset);
 long file_write(struct file *file, const void *from, size_t size, uint64_t *offset);

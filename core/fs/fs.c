@@ -66,7 +66,8 @@ static int need_directory(const char *path, uint32_t mode)
         return result == -ENOENT || result == -ENOTDIR ? 0 : result;
     }
     if (walk.dentry == NULL) {
-        struct inode_request request = {.mode = S_IFDIR | mode, .name = walk.name, .length = walk.length};
+        struct inode_request request = {
+            .mode = S_IFDIR | mode, .name = walk.name, .length = walk.length};
         struct mutex *change_lock = &walk.parent->inode->filesystem->change_lock;
         mutex_lock(change_lock);
         result = dentry_create(walk.parent, &request, &dentry);
@@ -85,8 +86,9 @@ int fs_init(const char *root_word)
         const char *path;
         uint32_t mode;
     } directories[] = {
-        {"/dev", 0755}, {"/proc", 0555}, {"/sys", 0555},     {"/tmp", 01777}, {"/etc", 0755},     {"/root", 0700},
-        {"/run", 0755}, {"/var", 0755},  {"/var/tmp", 01777}, {"/home", 0755}, {"/var/log", 0755},
+        {"/dev", 0755},      {"/proc", 0555}, {"/sys", 0555},     {"/tmp", 01777},
+        {"/etc", 0755},      {"/root", 0700}, {"/run", 0755},     {"/var", 0755},
+        {"/var/tmp", 01777}, {"/home", 0755}, {"/var/log", 0755},
     };
     static struct erofs image_fs;
     struct erofs *lower = NULL;

@@ -8,18 +8,21 @@
 
 struct file;
 
-/* Mounts the root, /dev, /proc and /sys. `root_word` is the value of the kernel word `root=` or NULL: "initrd" is the first boot
- * module, "none" no image; without the word the image's own file system is taken if it has one. -EINVAL, -ENOENT; -EOPNOTSUPP and -EUCLEAN for an image
- * that cannot be read (the reason is logged). Thread context, after page, kmalloc and random. */
+/* Mounts the root, /dev, /proc and /sys. `root_word` is the value of the kernel word `root=` or
+ * NULL: "initrd" is the first boot module, "none" no image; without the word the image's own file
+ * system is taken if it has one. -EINVAL, -ENOENT; -EOPNOTSUPP and -EUCLEAN for an image that
+ * cannot be read (the reason is logged). Thread context, after page, kmalloc and random. */
 int fs_init(const char *root_word);
 
-/* Opens descriptors 0, 1 and 2. `hostlink`: goruntime/hostlink.h is spoken on the other side. After fs_init. */
+/* Opens descriptors 0, 1 and 2. `hostlink`: goruntime/hostlink.h is spoken on the other side. After
+ * fs_init. */
 void console_init(bool hostlink);
 
 /* Changes the working directory of the process; for the kernel word `cwd=`. */
 int fs_set_cwd(const char *path);
 
-/* What /proc/self shows: NUL-separated strings and the auxiliary vector. The memory stays the caller's and must stay. */
+/* What /proc/self shows: NUL-separated strings and the auxiliary vector. The memory stays the
+ * caller's and must stay. */
 struct process_view {
     const char *arguments, *environment;
     size_t arguments_size, environment_size;
@@ -32,7 +35,8 @@ void fs_set_process(const struct process_view *view);
 const char *fs_host_name(void);
 void fs_set_host_name(const char *name, size_t length);
 
-/* The path a file was opened by as it is now, at the end of `buffer`: its start, or NULL. For /proc/self/maps. */
+/* The path a file was opened by as it is now, at the end of `buffer`: its start, or NULL. For
+ * /proc/self/maps. */
 char *file_path(struct file *file, char *buffer, size_t size);
 
 /* A file in memory without a name (memfd_create). Takes no reference. */

@@ -45,7 +45,8 @@ static inline void poll_enqueue(struct wait_queue *queue, struct wait_entry *ent
     }
 }
 
-/* Creates an anonymous file and a descriptor for it: the descriptor or -errno; on failure operations->release has been called. `flags`: O_CLOEXEC is used. */
+/* Creates an anonymous file and a descriptor for it: the descriptor or -errno; on failure
+ * operations->release has been called. `flags`: O_CLOEXEC is used. */
 int file_create_fd(const struct file_operations *operations, uint32_t flags, void *data);
 
 /* Takes the file out of every epoll set (epoll.c). */

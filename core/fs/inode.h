@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Names and what they stand for. A struct dentry is one name in one directory; all dentries hang in one tree and one hash table, under
- * dentry_lock (vfs.c). Of a file system in memory (tmpfs) the dentries are the directory itself: each is pinned. Of others
- * they are a cache. A struct inode is the file. A dentry without inode that is pinned is a whiteout: it hides the name that
- * the read-only layer below has. Changes of names in one file system are serialised by its change_lock. */
+/* Names and what they stand for. A struct dentry is one name in one directory; all dentries hang in
+ * one tree and one hash table, under dentry_lock (vfs.c). Of a file system in memory (tmpfs) the
+ * dentries are the directory itself: each is pinned. Of others they are a cache. A struct inode is
+ * the file. A dentry without inode that is pinned is a whiteout: it hides the name that the
+ * read-only layer below has. Changes of names in one file system are serialised by its change_lock.
+ */
 #pragma once
 
 #include <linux/stat.h>
@@ -24,10 +26,12 @@ struct inode_request {
 };
 
 /* Gets one name of a directory; false: stop before this one. */
-typedef bool list_emit_fn(void *context, const char *name, size_t length, uint64_t number, unsigned type, uint64_t next);
+typedef bool list_emit_fn(void *context, const char *name, size_t length, uint64_t number,
+                          unsigned type, uint64_t next);
 
 struct inode_operations {
-    /* The inode of a name that has no dentry, with a reference: -ENOENT. Absent: every name has a dentry. */
+    /* The inode of a name that has no dentry, with a reference: -ENOENT. Absent: every name has a
+     * dentry. */
     int (*lookup)(struct inode *directory, const char *name, size_t length, struct inode **out);
     int (*create)(struct inode *directory, const struct inode_request *request, struct inode **out);
     /* Names that have no dentry of their own making, from *position on; advances *position. */
@@ -54,15 +58,15 @@ struct inode {
     uint32_t references; /* atomic */
     uint32_t mode;
     uint32_t uid, gid;
-    uint32_t links;      /* change_lock; 0 for a directory that was removed */
-    uint32_t flags;      /* INODE_ bits; change_lock or dentry_lock */
+    uint32_t links; /* change_lock; 0 for a directory that was removed */
+    uint32_t flags; /* INODE_ bits; change_lock or dentry_lock */
     uint64_t rdev;
     uint64_t number;
-    uint64_t size;       /* lock */
-    uint64_t pages;      /* of memory that hold its contents; the owner's lock */
+    uint64_t size;                      /* lock */
+    uint64_t pages;                     /* of memory that hold its contents; the owner's lock */
     int64_t atime, mtime, ctime, birth; /* ns since 1970 */
-    struct rwlock lock;  /* the contents */
-    void *data;          /* a named pipe's struct pipe; the owner's */
+    struct rwlock lock;                 /* the contents */
+    void *data;                         /* a named pipe's struct pipe; the owner's */
 };
 
 enum {
@@ -72,7 +76,8 @@ enum {
 };
 
 struct dentry {
-    struct dentry *parent; /* with a reference; the root's is itself; changed under dentry_lock and change_lock */
+    struct dentry *parent; /* with a reference; the root's is itself; changed under dentry_lock and
+                              change_lock */
     struct inode *inode;   /* NULL: a whiteout */
     struct dentry *hash_next;
     struct list siblings, children, idle;
@@ -112,14 +117,17 @@ static inline bool inode_is_directory(const struct inode *inode)
     return S_ISDIR(inode->mode);
 }
 
-/* --- vfs.c ---------------------------------------------------------------------------------------------------------- */
+/* --- vfs.c
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
-void inode_init(struct inode *inode, const struct inode_operations *operations, struct filesystem *filesystem,
-                uint32_t mode);
+void inode_init(struct inode *inode, const struct inode_operations *operations,
+                struct filesystem *filesystem, uint32_t mode);
 struct inode *inode_get(struct inode *inode);
 void inode_put(struct inode *inode);
 void inode_stat(struct inode *inode, struct stat *stat);
-/* To be called, with change_lock or `lock` held, before something of the inode differs from the layer below. */
+/* To be called, with change_lock or `lock` held, before something of the inode differs from the
+ * layer below. */
 void inode_dirty(struct inode *inode);
 /* Now, in ns since 1970. */
 int64_t inode_now(void);
@@ -137,7 +145,8 @@ enum {
     WALK_PARENT = 2,    /* `parent` and `name` are wanted; the last component need not exist */
     WALK_DIRECTORY = 4, /* must be a directory */
     WALK_EMPTY = 8,     /* AT_EMPTY_PATH */
-    WALK_NO_LINKS = 16, /* openat2's RESOLVE_NO_SYMLINKS, _NO_MAGICLINKS, _BENEATH, _IN_ROOT, _NO_XDEV */
+    WALK_NO_LINKS =
+        16, /* openat2's RESOLVE_NO_SYMLINKS, _NO_MAGICLINKS, _BENEATH, _IN_ROOT, _NO_XDEV */
     WALK_NO_MAGIC = 32,
     WALK_BENEATH = 64,
     WALK_IN_ROOT = 128,
@@ -149,9 +158,10 @@ struct walk {
     struct dentry *dentry; /* with a reference; NULL: does not exist (WALK_PARENT only) */
     struct dentry *parent; /* with a reference, WALK_PARENT only */
     const char *name;      /* the last component, in `buffer` or the caller's path */
-    size_t length;         /* 0: the path ended in "/", "." or ".." and has no last component to change */
-    bool slash;            /* something follows the last component: only a directory will do */
-    struct file *file;     /* a link that leads to an open file without a name ended here; with a reference */
+    size_t length; /* 0: the path ended in "/", "." or ".." and has no last component to change */
+    bool slash;    /* something follows the last component: only a directory will do */
+    struct file
+        *file; /* a link that leads to an open file without a name ended here; with a reference */
     char *buffer;
 };
 
@@ -159,14 +169,18 @@ struct walk {
 int walk_path(struct dentry *start, const char *path, unsigned flags, struct walk *walk);
 void walk_end(struct walk *walk);
 
-/* Under change_lock: the dentry of a name, from the cache or the file system, with a reference. -ENOENT. */
+/* Under change_lock: the dentry of a name, from the cache or the file system, with a reference.
+ * -ENOENT. */
 int dentry_lookup(struct dentry *parent, const char *name, size_t length, struct dentry **out);
-/* Under change_lock: changes of names. The caller has checked types, existence and that nothing is a mount point. */
+/* Under change_lock: changes of names. The caller has checked types, existence and that nothing is
+ * a mount point. */
 int dentry_create(struct dentry *parent, struct inode_request *request, struct dentry **out);
 int dentry_link(struct dentry *parent, const char *name, size_t length, struct inode *inode);
 int dentry_remove(struct dentry *dentry);
-/* `target`: the dentry that has the name now, or NULL. Whoever looks sees the one or the other, never neither. */
-int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name, size_t length, struct dentry *target);
+/* `target`: the dentry that has the name now, or NULL. Whoever looks sees the one or the other,
+ * never neither. */
+int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name, size_t length,
+                  struct dentry *target);
 int dentry_exchange(struct dentry *left, struct dentry *right);
 bool dentry_is_empty(struct dentry *directory);
 /* Whether `ancestor` is `dentry` or above it. */
@@ -174,7 +188,8 @@ bool dentry_is_below(struct dentry *dentry, struct dentry *ancestor);
 /* A name outside of any directory, for an inode whose reference it takes over. */
 int dentry_anonymous(struct filesystem *filesystem, struct inode *inode, struct dentry **out);
 
-/* The absolute path, at the end of `buffer`: its start, or NULL when it does not fit. `deleted` (may be NULL) tells that it has no name any more. */
+/* The absolute path, at the end of `buffer`: its start, or NULL when it does not fit. `deleted`
+ * (may be NULL) tells that it has no name any more. */
 char *dentry_path(struct dentry *dentry, char *buffer, size_t size, bool *deleted);
 
 /* Opens what the dentry stands for; takes a reference of its own. */
@@ -188,10 +203,13 @@ void cwd_set(struct dentry *dentry);
 extern struct dentry *root_dentry;
 extern const struct file_operations directory_operations;
 
-/* --- the file systems ----------------------------------------------------------------------------------------------- */
+/* --- the file systems
+ * -----------------------------------------------------------------------------------------------
+ */
 
 struct erofs;
-/* A file system in memory, over a read-only image when `lower` is not NULL. `limit`: pages of data. */
+/* A file system in memory, over a read-only image when `lower` is not NULL. `limit`: pages of data.
+ */
 int tmpfs_create(struct filesystem **out, struct erofs *lower, uint64_t limit);
 /* Device nodes; chr_open sets a new file up for a device number, -ENXIO. */
 int devfs_mount(void);

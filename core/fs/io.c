@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Moving data between files and the program: io vectors and the system calls of the read and write family, lseek, ioctl,
- * sendfile and copy_file_range. Owns nothing; a file's position is guarded by its offset_lock. */
+/* Moving data between files and the program: io vectors and the system calls of the read and write
+ * family, lseek, ioctl, sendfile and copy_file_range. Owns nothing; a file's position is guarded by
+ * its offset_lock. */
 #include <asm/ioctls.h>
 #include <linux/fs.h>
 
@@ -9,7 +10,9 @@
 #include "core/signal/restart.h"
 #include "core/signal/signal.h"
 
-/* --- io vectors ----------------------------------------------------------------------------------------------------- */
+/* --- io vectors
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static int io_copy(struct io_vector *io, char *kernel, size_t size, bool to_io)
 {
@@ -29,7 +32,8 @@ static int io_copy(struct io_vector *io, char *kernel, size_t size, bool to_io)
                 memcpy(kernel, (void *)segment->base, piece);
             }
         } else {
-            int result = to_io ? copy_to_user(segment->base, kernel, piece) : copy_from_user(kernel, segment->base, piece);
+            int result = to_io ? copy_to_user(segment->base, kernel, piece)
+                               : copy_from_user(kernel, segment->base, piece);
             if (result != 0) {
                 return result;
             }
@@ -53,9 +57,12 @@ int io_copy_from(struct io_vector *io, void *to, size_t size)
     return io_copy(io, to, size, false);
 }
 
-/* --- one transfer --------------------------------------------------------------------------------------------------- */
+/* --- one transfer
+ * ---------------------------------------------------------------------------------------------------
+ */
 
-/* Operations say -EINTR when they were interrupted before anything was done: then the call is made again if the handler wants that. */
+/* Operations say -EINTR when they were interrupted before anything was done: then the call is made
+ * again if the handler wants that. */
 static long restartable(long done)
 {
     return done == -EINTR ? -ERESTARTSYS : done;
@@ -84,7 +91,8 @@ static long transfer(struct file *file, struct io_vector *io, bool write, uint64
     return done;
 }
 
-static long transfer_kernel(struct file *file, void *bytes, size_t size, bool write, uint64_t *offset)
+static long transfer_kernel(struct file *file, void *bytes, size_t size, bool write,
+                            uint64_t *offset)
 {
     struct io_segment segment = {(uintptr_t)bytes, size};
     struct io_vector io = {&segment, 1, size, true};
@@ -226,9 +234,11 @@ long sys_pwritev2(struct syscall_args *a)
     return vectored2(a, true);
 }
 
-/* --- position, control ---------------------------------------------------------------------------------------------- */
+/* --- position, control
+ * ---------------------------------------------------------------------------------------------- */
 
-/* Where data or a hole begins at or after `offset`: files without an answer of their own are all data. */
+/* Where data or a hole begins at or after `offset`: files without an answer of their own are all
+ * data. */
 static long seek_data(struct file *file, uint64_t offset, bool hole)
 {
     struct inode *inode = file->inode;
@@ -303,7 +313,8 @@ static long ioctl_any(struct file *file, int fd, unsigned command, uintptr_t arg
         return 0;
     case FIOCLEX:
     case FIONCLEX: {
-        struct syscall_args set = {.arg = {(uint64_t)fd, F_SETFD, command == FIOCLEX ? FD_CLOEXEC : 0}};
+        struct syscall_args set = {
+            .arg = {(uint64_t)fd, F_SETFD, command == FIOCLEX ? FD_CLOEXEC : 0}};
         return sys_fcntl(&set);
     }
     case FIONREAD:
@@ -315,7 +326,8 @@ static long ioctl_any(struct file *file, int fd, unsigned command, uintptr_t arg
     default:
         break;
     }
-    return file->operations->ioctl == NULL ? -ENOTTY : file->operations->ioctl(file, command, argument);
+    return file->operations->ioctl == NULL ? -ENOTTY
+                                           : file->operations->ioctl(file, command, argument);
 }
 
 long sys_ioctl(struct syscall_args *a)
@@ -330,10 +342,13 @@ long sys_ioctl(struct syscall_args *a)
     return done;
 }
 
-/* --- from file to file ---------------------------------------------------------------------------------------------- */
+/* --- from file to file
+ * ---------------------------------------------------------------------------------------------- */
 
-/* Copies from `in` at *in_at to `out`, from the file's own pages where it has any. Bytes done or -errno. */
-static long copy_between(struct file *in, uint64_t *in_at, struct file *out, uint64_t *out_at, size_t size)
+/* Copies from `in` at *in_at to `out`, from the file's own pages where it has any. Bytes done or
+ * -errno. */
+static long copy_between(struct file *in, uint64_t *in_at, struct file *out, uint64_t *out_at,
+                         size_t size)
 {
     enum { BOUNCE = 16384 };
     bool pages = in->operations->map_page != NULL && in->inode != NULL && S_ISREG(in->inode->mode);
@@ -403,8 +418,8 @@ long sys_sendfile(struct syscall_args *a)
         goto out;
     }
     done = -EINVAL;
-    if (in->operations->read == NULL || out->operations->write == NULL || (out->flags & O_APPEND) != 0 ||
-        (in->offset_lock == NULL && in->inode == NULL)) {
+    if (in->operations->read == NULL || out->operations->write == NULL ||
+        (out->flags & O_APPEND) != 0 || (in->offset_lock == NULL && in->inode == NULL)) {
         goto out;
     }
     if (user_at != 0) {
@@ -495,8 +510,8 @@ long sys_copy_file_range(struct syscall_args *a)
         goto out;
     }
     done = copy_between(in, &in_at, out, &out_at, size);
-    if (done > 0 &&
-        (copy_offset_back(in, a->arg[1], in_at) != 0 || copy_offset_back(out, a->arg[3], out_at) != 0)) {
+    if (done > 0 && (copy_offset_back(in, a->arg[1], in_at) != 0 ||
+                     copy_offset_back(out, a->arg[3], out_at) != 0)) {
         done = -EFAULT;
     }
 out:

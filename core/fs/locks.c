@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* flock and fcntl locks. There is one process, so a lock of the process (F_SETLK) never meets another; locks of open file descriptions
- * (flock, F_OFD_SETLK) do. `lock` guards the list of all of them. */
+/* flock and fcntl locks. There is one process, so a lock of the process (F_SETLK) never meets
+ * another; locks of open file descriptions (flock, F_OFD_SETLK) do. `lock` guards the list of all
+ * of them. */
 #include <linux/fs.h>
 
 #include "core/fs/fs_internal.h"
@@ -25,10 +26,11 @@ static uint32_t releases; /* counts, for sleepers */
 
 static struct file_lock *conflict(const struct file_lock *wanted)
 {
-    list_for_each(node, &held) {
+    list_for_each (node, &held) {
         struct file_lock *other = list_entry(node, struct file_lock, node);
-        if (other->inode == wanted->inode && other->kind == wanted->kind && other->owner != wanted->owner &&
-            other->first <= wanted->last && wanted->first <= other->last && (other->exclusive || wanted->exclusive)) {
+        if (other->inode == wanted->inode && other->kind == wanted->kind &&
+            other->owner != wanted->owner && other->first <= wanted->last &&
+            wanted->first <= other->last && (other->exclusive || wanted->exclusive)) {
             return other;
         }
     }
@@ -41,10 +43,11 @@ static void drop(struct file_lock *gone)
     kfree(gone);
 }
 
-/* Takes the range out of what the owner holds. `spare` is used when a lock is split: NULL is left in it then. */
+/* Takes the range out of what the owner holds. `spare` is used when a lock is split: NULL is left
+ * in it then. */
 static void clear(const struct file_lock *range, struct file_lock **spare)
 {
-    list_for_each_safe(node, &held) {
+    list_for_each_safe (node, &held) {
         struct file_lock *own = list_entry(node, struct file_lock, node);
         if (own->inode != range->inode || own->kind != range->kind || own->owner != range->owner ||
             own->first > range->last || range->first > own->last) {
@@ -98,7 +101,8 @@ static int set_lock(const struct file_lock *wanted, bool unlock, bool wait)
         if (result != -EAGAIN || !wait) {
             return result;
         }
-        result = wait_event(&released, UINT64_MAX, __atomic_load_n(&releases, __ATOMIC_RELAXED) != seen);
+        result =
+            wait_event(&released, UINT64_MAX, __atomic_load_n(&releases, __ATOMIC_RELAXED) != seen);
         if (result != 0) {
             return result == -EINTR ? -ERESTARTSYS : result;
         }
@@ -112,7 +116,7 @@ void locks_release(struct file *file)
         return;
     }
     mutex_lock(&lock);
-    list_for_each_safe(node, &held) {
+    list_for_each_safe (node, &held) {
         struct file_lock *own = list_entry(node, struct file_lock, node);
         if (own->owner == file) {
             drop(own);
@@ -134,9 +138,14 @@ long sys_flock(struct syscall_args *a)
     }
     result = -EINVAL;
     if (operation == SHARED || operation == EXCLUSIVE || operation == UNLOCK) {
-        struct file_lock wanted = {
-            .owner = file, .inode = file->inode, .last = UINT64_MAX, .kind = KIND_FLOCK, .exclusive = operation == EXCLUSIVE};
-        result = file->inode == NULL ? -EBADF : set_lock(&wanted, operation == UNLOCK, (a->arg[1] & NO_WAIT) == 0);
+        struct file_lock wanted = {.owner = file,
+                                   .inode = file->inode,
+                                   .last = UINT64_MAX,
+                                   .kind = KIND_FLOCK,
+                                   .exclusive = operation == EXCLUSIVE};
+        result = file->inode == NULL
+                     ? -EBADF
+                     : set_lock(&wanted, operation == UNLOCK, (a->arg[1] & NO_WAIT) == 0);
     }
     file_put(file);
     return result;
@@ -152,8 +161,11 @@ long locks_fcntl(struct file *file, unsigned command, uintptr_t argument)
         return -EBADF;
     }
     int64_t start = range.l_start;
-    int64_t base = range.l_whence == SEEK_CUR ? (int64_t)file->offset : range.l_whence == SEEK_END ? (int64_t)file->inode->size : 0;
-    if (range.l_whence < SEEK_SET || range.l_whence > SEEK_END || __builtin_add_overflow(start, base, &start)) {
+    int64_t base = range.l_whence == SEEK_CUR   ? (int64_t)file->offset
+                   : range.l_whence == SEEK_END ? (int64_t)file->inode->size
+                                                : 0;
+    if (range.l_whence < SEEK_SET || range.l_whence > SEEK_END ||
+        __builtin_add_overflow(start, base, &start)) {
         return -EINVAL;
     }
     int64_t length = range.l_len;
@@ -161,13 +173,15 @@ long locks_fcntl(struct file *file, unsigned command, uintptr_t argument)
         start += length;
         length = -length;
     }
-    if (start < 0 || length < 0 || (range.l_type != F_RDLCK && range.l_type != F_WRLCK && range.l_type != F_UNLCK)) {
+    if (start < 0 || length < 0 ||
+        (range.l_type != F_RDLCK && range.l_type != F_WRLCK && range.l_type != F_UNLCK)) {
         return -EINVAL;
     }
     struct file_lock wanted = {.owner = file,
                                .inode = file->inode,
                                .first = (uint64_t)start,
-                               .last = length == 0 ? INT64_MAX : (uint64_t)start + (uint64_t)length - 1,
+                               .last =
+                                   length == 0 ? INT64_MAX : (uint64_t)start + (uint64_t)length - 1,
                                .kind = KIND_OFD,
                                .exclusive = range.l_type == F_WRLCK};
     bool description = command == F_OFD_GETLK || command == F_OFD_SETLK || command == F_OFD_SETLKW;
@@ -177,7 +191,8 @@ long locks_fcntl(struct file *file, unsigned command, uintptr_t argument)
     }
     if (get) {
         mutex_lock(&lock);
-        struct file_lock *other = range.l_type == F_UNLCK || !description ? NULL : conflict(&wanted);
+        struct file_lock *other =
+            range.l_type == F_UNLCK || !description ? NULL : conflict(&wanted);
         range.l_type = F_UNLCK;
         if (other != NULL) {
             range.l_type = other->exclusive ? F_WRLCK : F_RDLCK;
@@ -189,7 +204,8 @@ long locks_fcntl(struct file *file, unsigned command, uintptr_t argument)
         mutex_unlock(&lock);
         return copy_to_user(argument, &range, sizeof(range));
     }
-    if ((range.l_type == F_RDLCK && !file_readable(file)) || (range.l_type == F_WRLCK && !file_writable(file))) {
+    if ((range.l_type == F_RDLCK && !file_readable(file)) ||
+        (range.l_type == F_WRLCK && !file_writable(file))) {
         return -EBADF;
     }
     return description ? set_lock(&wanted, range.l_type == F_UNLCK, command == F_OFD_SETLKW) : 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* System calls on names and attributes: the *at family and what is built like it. Owns the process's umask. */
+/* System calls on names and attributes: the *at family and what is built like it. Owns the
+ * process's umask. */
 #include <asm/statfs.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
@@ -16,7 +17,8 @@
 
 static uint32_t process_umask = 022;
 
-/* --- paths from the program ----------------------------------------------------------------------------------------- */
+/* --- paths from the program
+ * ----------------------------------------------------------------------------------------- */
 
 struct user_path {
     char *text;
@@ -29,7 +31,8 @@ static int path_copy(struct user_path *path, uintptr_t address)
     long length = copy_string_from_user(path->few, address, sizeof(path->few));
     if (length == -ENAMETOOLONG) {
         path->text = kmalloc(PATH_MAX);
-        length = path->text == NULL ? -ENOMEM : copy_string_from_user(path->text, address, PATH_MAX);
+        length =
+            path->text == NULL ? -ENOMEM : copy_string_from_user(path->text, address, PATH_MAX);
     }
     if (length < 0 && path->text != path->few) {
         kfree(path->text);
@@ -44,7 +47,8 @@ static void path_free(struct user_path *path)
     }
 }
 
-/* Where a relative path starts, with a reference. With an empty path any file will do, else only a directory. */
+/* Where a relative path starts, with a reference. With an empty path any file will do, else only a
+ * directory. */
 static int start_of(int directory, const char *text, unsigned flags, struct dentry **out)
 {
     struct file *file;
@@ -61,8 +65,9 @@ static int start_of(int directory, const char *text, unsigned flags, struct dent
         return result;
     }
     bool empty = text[0] == '\0' && (flags & WALK_EMPTY) != 0;
-    result = file->dentry == NULL ? (empty ? -EINVAL : -ENOTDIR)
-             : empty || inode_is_directory(file->inode) ? 0 : -ENOTDIR;
+    result = file->dentry == NULL                       ? (empty ? -EINVAL : -ENOTDIR)
+             : empty || inode_is_directory(file->inode) ? 0
+                                                        : -ENOTDIR;
     if (result == 0) {
         *out = dentry_get(file->dentry);
     }
@@ -82,7 +87,8 @@ static int walk_text(int directory, const char *text, unsigned flags, struct wal
 }
 
 /* Copies the path and resolves it. After 0 the caller calls walk_end and path_free. */
-static int walk_user(int directory, uintptr_t address, unsigned flags, struct user_path *path, struct walk *walk)
+static int walk_user(int directory, uintptr_t address, unsigned flags, struct user_path *path,
+                     struct walk *walk)
 {
     int result = path_copy(path, address);
     if (result == 0) {
@@ -102,10 +108,13 @@ static void finish(struct user_path *path, struct walk *walk)
 
 static unsigned walk_flags(unsigned at_flags)
 {
-    return ((at_flags & AT_SYMLINK_NOFOLLOW) != 0 ? 0 : WALK_FOLLOW) | ((at_flags & AT_EMPTY_PATH) != 0 ? WALK_EMPTY : 0);
+    return ((at_flags & AT_SYMLINK_NOFOLLOW) != 0 ? 0 : WALK_FOLLOW) |
+           ((at_flags & AT_EMPTY_PATH) != 0 ? WALK_EMPTY : 0);
 }
 
-/* --- open ----------------------------------------------------------------------------------------------------------- */
+/* --- open
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 /* Checks what may be opened how, and opens it. */
 static int open_dentry(struct dentry *dentry, uint32_t flags, bool created, struct file **out)
@@ -199,11 +208,13 @@ static int reopen(struct file *file, uint32_t flags, struct file **out)
     return 0;
 }
 
-static int open_text(int directory, const char *text, uint32_t flags, uint32_t mode, unsigned resolve, struct file **out)
+static int open_text(int directory, const char *text, uint32_t flags, uint32_t mode,
+                     unsigned resolve, struct file **out)
 {
     struct walk walk;
     struct dentry *dentry = NULL;
-    bool create = (flags & O_CREAT) != 0 && (flags & O_PATH) == 0, unnamed = (flags & __O_TMPFILE) != 0;
+    bool create = (flags & O_CREAT) != 0 && (flags & O_PATH) == 0,
+         unnamed = (flags & __O_TMPFILE) != 0;
     unsigned how = resolve | WALK_FILE;
     if ((flags & O_NOFOLLOW) == 0 && (!create || (flags & O_EXCL) == 0)) {
         how |= WALK_FOLLOW;
@@ -244,7 +255,8 @@ static int open_text(int directory, const char *text, uint32_t flags, uint32_t m
     }
 }
 
-static long open_user(int directory, uintptr_t address, uint32_t flags, uint32_t mode, unsigned resolve)
+static long open_user(int directory, uintptr_t address, uint32_t flags, uint32_t mode,
+                      unsigned resolve)
 {
     struct user_path path;
     struct file *file;
@@ -287,8 +299,10 @@ long sys_openat2(struct syscall_args *a)
         uint64_t resolve;
         unsigned walk;
     } table[] = {
-        {RESOLVE_NO_XDEV, WALK_NO_XDEV}, {RESOLVE_NO_MAGICLINKS, WALK_NO_MAGIC},
-        {RESOLVE_NO_SYMLINKS, WALK_NO_LINKS}, {RESOLVE_BENEATH, WALK_BENEATH | WALK_NO_MAGIC},
+        {RESOLVE_NO_XDEV, WALK_NO_XDEV},
+        {RESOLVE_NO_MAGICLINKS, WALK_NO_MAGIC},
+        {RESOLVE_NO_SYMLINKS, WALK_NO_LINKS},
+        {RESOLVE_BENEATH, WALK_BENEATH | WALK_NO_MAGIC},
         {RESOLVE_IN_ROOT, WALK_IN_ROOT | WALK_NO_MAGIC},
     };
     struct open_how how;
@@ -310,7 +324,8 @@ long sys_openat2(struct syscall_args *a)
     }
     bool creates = (how.flags & (O_CREAT | __O_TMPFILE)) != 0;
     if (how.resolve != 0 || how.flags > UINT32_MAX || (how.mode & ~(uint64_t)S_IALLUGO) != 0 ||
-        (!creates && how.mode != 0) || (resolve & (WALK_BENEATH | WALK_IN_ROOT)) == (WALK_BENEATH | WALK_IN_ROOT)) {
+        (!creates && how.mode != 0) ||
+        (resolve & (WALK_BENEATH | WALK_IN_ROOT)) == (WALK_BENEATH | WALK_IN_ROOT)) {
         return -EINVAL;
     }
     return open_user((int)a->arg[0], a->arg[1], (uint32_t)how.flags, (uint32_t)how.mode, resolve);
@@ -337,7 +352,8 @@ long sys_memfd_create(struct syscall_args *a)
     return result != 0 ? result : fd_install(file, a->arg[1] != 0, 0);
 }
 
-/* --- making and removing names -------------------------------------------------------------------------------------- */
+/* --- making and removing names
+ * -------------------------------------------------------------------------------------- */
 
 /* `target`: text of a symbolic link. */
 static long make(int directory, uintptr_t address, uint32_t mode, uint64_t rdev, const char *target)
@@ -386,10 +402,12 @@ static long make_node(int directory, uintptr_t address, uint32_t mode, uint64_t 
     if (type == S_IFDIR) {
         return -EPERM;
     }
-    if (type != S_IFREG && type != S_IFCHR && type != S_IFBLK && type != S_IFIFO && type != S_IFSOCK) {
+    if (type != S_IFREG && type != S_IFCHR && type != S_IFBLK && type != S_IFIFO &&
+        type != S_IFSOCK) {
         return -EINVAL;
     }
-    return make(directory, address, type | (mode & S_IALLUGO & ~process_umask), (uint32_t)rdev, NULL);
+    return make(directory, address, type | (mode & S_IALLUGO & ~process_umask), (uint32_t)rdev,
+                NULL);
 }
 
 long sys_mknod(struct syscall_args *a)
@@ -407,7 +425,8 @@ static long make_symlink(uintptr_t target, int directory, uintptr_t address)
     struct user_path text;
     long result = path_copy(&text, target);
     if (result == 0) {
-        result = text.text[0] == '\0' ? -ENOENT : make(directory, address, S_IFLNK | 0777, 0, text.text);
+        result =
+            text.text[0] == '\0' ? -ENOENT : make(directory, address, S_IFLNK | 0777, 0, text.text);
         path_free(&text);
     }
     return result;
@@ -423,14 +442,16 @@ long sys_symlinkat(struct syscall_args *a)
     return make_symlink(a->arg[0], (int)a->arg[1], a->arg[2]);
 }
 
-static long make_link(int old_directory, uintptr_t old, int new_directory, uintptr_t new, unsigned flags)
+static long make_link(int old_directory, uintptr_t old, int new_directory, uintptr_t new,
+                      unsigned flags)
 {
     struct user_path old_path, new_path;
     struct walk from, to;
     if ((flags & ~(unsigned)(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)) != 0) {
         return -EINVAL;
     }
-    unsigned how = ((flags & AT_SYMLINK_FOLLOW) != 0 ? WALK_FOLLOW : 0) | ((flags & AT_EMPTY_PATH) != 0 ? WALK_EMPTY : 0);
+    unsigned how = ((flags & AT_SYMLINK_FOLLOW) != 0 ? WALK_FOLLOW : 0) |
+                   ((flags & AT_EMPTY_PATH) != 0 ? WALK_EMPTY : 0);
     int result = walk_user(old_directory, old, how, &old_path, &from);
     if (result != 0) {
         return result;
@@ -546,10 +567,11 @@ long sys_unlinkat(struct syscall_args *a)
 }
 
 /* rename(2)'s rules for what may replace what. `new` may be NULL. */
-static int rename_locked(struct walk *from, struct walk *to, unsigned flags, struct dentry *old, struct dentry *new)
+static int rename_locked(struct walk *from, struct walk *to, unsigned flags, struct dentry *old,
+                         struct dentry *new)
 {
     bool directory = inode_is_directory(old->inode);
-    if (old->mounted != NULL || (new != NULL && new->mounted != NULL)) {
+    if (old->mounted != NULL || (new != NULL &&new->mounted != NULL)) {
         return -EBUSY;
     }
     if ((from->slash || (to->slash && (flags & RENAME_EXCHANGE) == 0)) && !directory) {
@@ -591,7 +613,8 @@ static int rename_locked(struct walk *from, struct walk *to, unsigned flags, str
     return dentry_rename(old, to->parent, to->name, to->length, new);
 }
 
-static long rename_user(int old_directory, uintptr_t old, int new_directory, uintptr_t new, unsigned flags)
+static long rename_user(int old_directory, uintptr_t old, int new_directory, uintptr_t new,
+                        unsigned flags)
 {
     struct user_path old_path, new_path;
     struct walk from, to;
@@ -691,7 +714,8 @@ long sys_readlinkat(struct syscall_args *a)
     return read_link_user((int)a->arg[0], a->arg[1], a->arg[2], a->arg[3]);
 }
 
-/* --- attributes: reading -------------------------------------------------------------------------------------------- */
+/* --- attributes: reading
+ * -------------------------------------------------------------------------------------------- */
 
 static int stat_file(struct file *file, struct stat *stat)
 {
@@ -784,9 +808,11 @@ long sys_fstat(struct syscall_args *a)
 
 long sys_statx(struct syscall_args *a)
 {
-    const unsigned allowed = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE;
+    const unsigned allowed =
+        AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE;
     struct stat stat;
-    if ((a->arg[2] & ~(uint64_t)allowed) != 0 || (a->arg[2] & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE ||
+    if ((a->arg[2] & ~(uint64_t)allowed) != 0 ||
+        (a->arg[2] & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE ||
         (a->arg[3] & STATX__RESERVED) != 0) {
         return -EINVAL;
     }
@@ -820,7 +846,8 @@ long sys_statx(struct syscall_args *a)
 static long access_user(int directory, uintptr_t address, unsigned mode, unsigned at_flags)
 {
     struct stat stat;
-    if ((mode & ~7u) != 0 || (at_flags & ~(unsigned)(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) {
+    if ((mode & ~7u) != 0 ||
+        (at_flags & ~(unsigned)(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) {
         return -EINVAL;
     }
     int result = stat_path(directory, address, at_flags & ~(unsigned)AT_EACCESS, &stat);
@@ -886,7 +913,8 @@ long sys_fstatfs(struct syscall_args *a)
     return result;
 }
 
-/* --- attributes: changing ------------------------------------------------------------------------------------------- */
+/* --- attributes: changing
+ * ------------------------------------------------------------------------------------------- */
 
 enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_ATIME = 8, SET_MTIME = 16 };
 
@@ -922,7 +950,8 @@ static long change_inode(struct inode *inode, const struct changes *changes)
     return 0;
 }
 
-static long change_path(int directory, uintptr_t address, unsigned at_flags, const struct changes *changes)
+static long change_path(int directory, uintptr_t address, unsigned at_flags,
+                        const struct changes *changes)
 {
     struct user_path path;
     struct walk walk;
@@ -953,7 +982,8 @@ static struct changes mode_change(uint64_t mode)
 
 static struct changes owner_change(uint64_t uid, uint64_t gid)
 {
-    return (struct changes){.what = ((uint32_t)uid != UINT32_MAX ? SET_UID : 0) | ((uint32_t)gid != UINT32_MAX ? SET_GID : 0),
+    return (struct changes){.what = ((uint32_t)uid != UINT32_MAX ? SET_UID : 0) |
+                                    ((uint32_t)gid != UINT32_MAX ? SET_GID : 0),
                             .uid = (uint32_t)uid,
                             .gid = (uint32_t)gid};
 }
@@ -1026,14 +1056,17 @@ long sys_utimensat(struct syscall_args *a)
     }
     for (int i = 0; i < 2; i++) {
         int64_t nanoseconds = times[i].nanoseconds;
-        if (nanoseconds != NOW && nanoseconds != OMIT && (nanoseconds < 0 || nanoseconds > 999999999)) {
+        if (nanoseconds != NOW && nanoseconds != OMIT &&
+            (nanoseconds < 0 || nanoseconds > 999999999)) {
             return -EINVAL;
         }
         changes.what |= nanoseconds == OMIT ? 0 : i == 0 ? SET_ATIME : SET_MTIME;
-        /* Times further away than 64 bits of nanoseconds reach are cut, as on Linux for what a file system cannot keep. */
+        /* Times further away than 64 bits of nanoseconds reach are cut, as on Linux for what a file
+         * system cannot keep. */
         const int64_t most = INT64_MAX / (int64_t)NS_PER_SECOND - 1;
         int64_t seconds = MAX(MIN(times[i].seconds, most), -most);
-        values[i] = nanoseconds == NOW ? inode_now() : seconds * (int64_t)NS_PER_SECOND + nanoseconds;
+        values[i] =
+            nanoseconds == NOW ? inode_now() : seconds * (int64_t)NS_PER_SECOND + nanoseconds;
     }
     changes.atime = values[0];
     changes.mtime = values[1];
@@ -1049,7 +1082,8 @@ long sys_umask(struct syscall_args *a)
     return __atomic_exchange_n(&process_umask, (uint32_t)a->arg[0] & 0777, __ATOMIC_RELAXED);
 }
 
-/* --- size and contents ---------------------------------------------------------------------------------------------- */
+/* --- size and contents
+ * ---------------------------------------------------------------------------------------------- */
 
 long sys_truncate(struct syscall_args *a)
 {
@@ -1078,8 +1112,9 @@ long sys_ftruncate(struct syscall_args *a)
     }
     long result = fd_lookup((int)a->arg[0], &file);
     if (result == 0) {
-        result = file->operations->truncate == NULL || !file_writable(file) ? -EINVAL
-                                                                            : file->operations->truncate(file, a->arg[1]);
+        result = file->operations->truncate == NULL || !file_writable(file)
+                     ? -EINVAL
+                     : file->operations->truncate(file, a->arg[1]);
         file_put(file);
     }
     return result;
@@ -1100,10 +1135,12 @@ long sys_fallocate(struct syscall_args *a)
         if (!file_writable(file)) {
             result = -EBADF;
         } else if (file->operations->allocate == NULL) {
-            bool pipe = file->inode == NULL ? file->offset_lock == NULL : S_ISFIFO(file->inode->mode);
+            bool pipe =
+                file->inode == NULL ? file->offset_lock == NULL : S_ISFIFO(file->inode->mode);
             result = pipe ? -ESPIPE : -ENODEV;
         } else {
-            result = file->operations->allocate(file, (int)a->arg[1], (uint64_t)offset, (uint64_t)length);
+            result = file->operations->allocate(file, (int)a->arg[1], (uint64_t)offset,
+                                                (uint64_t)length);
         }
         file_put(file);
     }
@@ -1118,7 +1155,9 @@ static long sync_fd(int fd, bool filesystem)
         if (file->operations->sync != NULL) {
             result = file->operations->sync(file);
         } else {
-            result = filesystem || (file->inode != NULL && inode_is_directory(file->inode)) ? 0 : -EINVAL;
+            result = filesystem || (file->inode != NULL && inode_is_directory(file->inode))
+                         ? 0
+                         : -EINVAL;
         }
         file_put(file);
     }
@@ -1177,7 +1216,8 @@ long sys_getdents64(struct syscall_args *a)
     return result;
 }
 
-/* --- the working directory ------------------------------------------------------------------------------------------ */
+/* --- the working directory
+ * ------------------------------------------------------------------------------------------ */
 
 long sys_getcwd(struct syscall_args *a)
 {
@@ -1189,7 +1229,9 @@ long sys_getcwd(struct syscall_args *a)
     dentry_put(directory);
     if (result == 0) {
         size_t size = (size_t)(buffer + PATH_MAX - path);
-        result = size > a->arg[1] ? -ERANGE : copy_to_user(a->arg[0], path, size) != 0 ? -EFAULT : (long)size;
+        result = size > a->arg[1]                           ? -ERANGE
+                 : copy_to_user(a->arg[0], path, size) != 0 ? -EFAULT
+                                                            : (long)size;
     }
     kfree(buffer);
     return result;
@@ -1221,7 +1263,8 @@ long sys_fchdir(struct syscall_args *a)
     return result;
 }
 
-/* --- extended attributes: there are none ---------------------------------------------------------------------------- */
+/* --- extended attributes: there are none
+ * ---------------------------------------------------------------------------- */
 
 /* The checks that come before the answer: the path or descriptor must be good. */
 static long xattr_target(uint64_t target, bool descriptor, unsigned follow)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Pipes, and named pipes. The bytes lie in a ring of pages that are allocated as they fill; while it is empty it starts over in the first
- * page, so that a pipe that is used for ping-pong stays in one cache-warm page. `lock` guards all; the counts are read without it
- * by poll and by sleepers. */
+/* Pipes, and named pipes. The bytes lie in a ring of pages that are allocated as they fill; while
+ * it is empty it starts over in the first page, so that a pipe that is used for ping-pong stays in
+ * one cache-warm page. `lock` guards all; the counts are read without it by poll and by sleepers.
+ */
 #include <asm/ioctls.h>
 #include <linux/limits.h>
 
@@ -18,12 +19,12 @@
 struct pipe {
     struct mutex lock;
     struct wait_queue readable, writable;
-    uint32_t head;           /* where the bytes begin in the ring */
-    uint32_t used;           /* bytes in it */
-    uint32_t capacity;       /* bytes, a power of two */
+    uint32_t head;                       /* where the bytes begin in the ring */
+    uint32_t used;                       /* bytes in it */
+    uint32_t capacity;                   /* bytes, a power of two */
     uint32_t readers, writers, openings; /* openings of either kind, ever; for named pipes */
-    uint32_t references;     /* ends and the inode; under fifo_lock for named pipes, else lock */
-    char **pages;            /* capacity / PAGE_SIZE */
+    uint32_t references; /* ends and the inode; under fifo_lock for named pipes, else lock */
+    char **pages;        /* capacity / PAGE_SIZE */
 };
 
 static int pipe_create(struct pipe **out)
@@ -84,7 +85,8 @@ static long pipe_read(struct file *file, struct io_vector *io, uint64_t *offset)
         int result = pipe->writers == 0 ? 1 : file_nonblocking(file) ? -EAGAIN : 0;
         mutex_unlock(&pipe->lock);
         if (result == 0) {
-            result = wait_event(&pipe->readable, UINT64_MAX, pipe_used(pipe) != 0 || load(&pipe->writers) == 0);
+            result = wait_event(&pipe->readable, UINT64_MAX,
+                                pipe_used(pipe) != 0 || load(&pipe->writers) == 0);
         }
         if (result != 0) {
             return result == 1 ? 0 : result;
@@ -93,7 +95,8 @@ static long pipe_read(struct file *file, struct io_vector *io, uint64_t *offset)
     }
     while (io->remaining != 0 && pipe_used(pipe) != 0) {
         uint32_t at = pipe->head & (pipe->capacity - 1);
-        size_t piece = MIN(MIN(pipe_used(pipe), (uint32_t)PAGE_SIZE - at % PAGE_SIZE), io->remaining);
+        size_t piece =
+            MIN(MIN(pipe_used(pipe), (uint32_t)PAGE_SIZE - at % PAGE_SIZE), io->remaining);
         int result = io_copy_to(io, pipe->pages[at / PAGE_SIZE] + at % PAGE_SIZE, piece);
         if (result != 0) {
             done = done != 0 ? done : result;
@@ -127,7 +130,9 @@ static long pipe_fill(struct pipe *pipe, struct io_vector *io)
             }
             *page = direct_map(physical);
         }
-        size_t piece = MIN(MIN(pipe->capacity - pipe_used(pipe), (uint32_t)PAGE_SIZE - at % PAGE_SIZE), io->remaining);
+        size_t piece =
+            MIN(MIN(pipe->capacity - pipe_used(pipe), (uint32_t)PAGE_SIZE - at % PAGE_SIZE),
+                io->remaining);
         int result = io_copy_from(io, *page + at % PAGE_SIZE, piece);
         if (result != 0) {
             return done != 0 ? done : result;
@@ -180,7 +185,8 @@ static long pipe_write(struct file *file, struct io_vector *io, uint64_t *offset
             wait_queue_notify(&pipe->readable, POLLIN | POLLRDNORM);
         }
         result = wait_event(&pipe->writable, UINT64_MAX,
-                            load(&pipe->capacity) - pipe_used(pipe) >= need || load(&pipe->readers) == 0);
+                            load(&pipe->capacity) - pipe_used(pipe) >= need ||
+                                load(&pipe->readers) == 0);
         if (result != 0) {
             return done != 0 ? done : result;
         }
@@ -219,7 +225,8 @@ static long pipe_resize(struct pipe *pipe, uintptr_t size)
     long result = -ENOMEM;
     mutex_lock(&pipe->lock);
     uint32_t used = pipe->used, old_pages = pipe->capacity / (uint32_t)PAGE_SIZE;
-    uint32_t first = (pipe->head & (pipe->capacity - 1)) / (uint32_t)PAGE_SIZE, lead = pipe->head % (uint32_t)PAGE_SIZE;
+    uint32_t first = (pipe->head & (pipe->capacity - 1)) / (uint32_t)PAGE_SIZE,
+             lead = pipe->head % (uint32_t)PAGE_SIZE;
     if (pages == NULL || spare == 0) {
         goto out;
     }
@@ -382,7 +389,9 @@ long sys_pipe2(struct syscall_args *a)
     return pipe_open(a->arg[0], (uint32_t)a->arg[1]);
 }
 
-/* --- named pipes ---------------------------------------------------------------------------------------------------- */
+/* --- named pipes
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* fifo(7): an end that opens waits for the other one, unless it is O_NONBLOCK or both at once. */
 int fifo_open(struct inode *inode, struct file *file)
@@ -416,7 +425,8 @@ int fifo_open(struct inode *inode, struct file *file)
     store(&pipe->writers, pipe->writers + writes);
     uint32_t seen = pipe->openings;
     store(&pipe->openings, pipe->openings + 1);
-    bool wait = !file_nonblocking(file) && !(reads && writes) && (reads ? pipe->writers : pipe->readers) == 0;
+    bool wait = !file_nonblocking(file) && !(reads && writes) &&
+                (reads ? pipe->writers : pipe->readers) == 0;
     mutex_unlock(&pipe->lock);
     file->operations = &pipe_operations;
     file->data = pipe;
@@ -425,7 +435,8 @@ int fifo_open(struct inode *inode, struct file *file)
     wait_queue_notify(&pipe->writable, 0);
     if (wait) {
         result = wait_event(reads ? &pipe->readable : &pipe->writable, UINT64_MAX,
-                            load(&pipe->openings) != seen + 1 || load(reads ? &pipe->writers : &pipe->readers) != 0);
+                            load(&pipe->openings) != seen + 1 ||
+                                load(reads ? &pipe->writers : &pipe->readers) != 0);
         if (result != 0) {
             pipe_release(file);
             result = result == -EINTR ? -ERESTARTSYS : result;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* poll, ppoll, select and pselect6 over one scan: a waiter for each file hangs on its queue while the thread sleeps. Owns nothing
- * beyond the call. */
+/* poll, ppoll, select and pselect6 over one scan: a waiter for each file hangs on its queue while
+ * the thread sleeps. Owns nothing beyond the call. */
 #include "core/fs/fs_internal.h"
 #include "core/signal/restart.h"
 #include "core/signal/signal.h"
@@ -50,8 +50,9 @@ static int scan(struct poll_slot *slots, size_t count, bool enqueue)
         struct poll_slot *slot = &slots[i];
         if (slot->file != NULL) {
             uint32_t (*poll)(struct file *, struct wait_entry *) = slot->file->operations->poll;
-            uint32_t now = poll == NULL ? POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM
-                                        : poll(slot->file, enqueue && found == 0 ? &slot->waiter.entry : NULL);
+            uint32_t now =
+                poll == NULL ? POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM
+                             : poll(slot->file, enqueue && found == 0 ? &slot->waiter.entry : NULL);
             slot->found = now & slot->events;
         }
         found += slot->found != 0;
@@ -59,7 +60,8 @@ static int scan(struct poll_slot *slots, size_t count, bool enqueue)
     return found;
 }
 
-/* Waits until a slot has something, the deadline (0: do not wait) or a signal: how many have, or -EINTR. */
+/* Waits until a slot has something, the deadline (0: do not wait) or a signal: how many have, or
+ * -EINTR. */
 static int wait_for_slots(struct poll_slot *slots, size_t count, uint64_t deadline)
 {
     int found = scan(slots, count, deadline != 0);
@@ -141,7 +143,9 @@ static long poll_restartable(uintptr_t address, size_t count, uint64_t deadline)
 long sys_poll(struct syscall_args *a)
 {
     int timeout = (int)a->arg[2];
-    uint64_t deadline = timeout < 0 ? UINT64_MAX : timeout == 0 ? 0 : deadline_after((uint64_t)timeout * 1000000);
+    uint64_t deadline = timeout < 0    ? UINT64_MAX
+                        : timeout == 0 ? 0
+                                       : deadline_after((uint64_t)timeout * 1000000);
     return poll_restartable(a->arg[0], (unsigned)a->arg[1], deadline);
 }
 
@@ -207,7 +211,8 @@ static long select_until(int count, const uint64_t *addresses, uint64_t deadline
     long result = 0;
     for (int set = 0; set < 3 && result == 0; set++) {
         if (addresses[set] != 0) {
-            result = copy_from_user(sets + (size_t)set * words, addresses[set], words * sizeof(*sets));
+            result =
+                copy_from_user(sets + (size_t)set * words, addresses[set], words * sizeof(*sets));
         }
     }
     if (result != 0) {
@@ -262,8 +267,8 @@ static long select_until(int count, const uint64_t *addresses, uint64_t deadline
             next += asked;
         }
         for (int set = 0; set < 3; set++) {
-            if (addresses[set] != 0 &&
-                copy_to_user(addresses[set], sets + (size_t)set * words, words * sizeof(*sets)) != 0) {
+            if (addresses[set] != 0 && copy_to_user(addresses[set], sets + (size_t)set * words,
+                                                    words * sizeof(*sets)) != 0) {
                 result = -EFAULT;
             }
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* /proc and /sys: static trees of nodes whose text is made when a file is read from its beginning. Two directories of /proc are lists that
- * change (fd, task); their names are looked up afresh each time. show_lock guards the text of all open files. */
+/* /proc and /sys: static trees of nodes whose text is made when a file is read from its beginning.
+ * Two directories of /proc are lists that change (fd, task); their names are looked up afresh each
+ * time. show_lock guards the text of all open files. */
 #include <asm/statfs.h>
 #include <linux/magic.h>
 
@@ -20,7 +21,9 @@
 
 extern const struct image_info image_info;
 
-/* --- text ----------------------------------------------------------------------------------------------------------- */
+/* --- text
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 struct text {
     char *bytes;
@@ -56,7 +59,8 @@ static void __attribute__((format(printf, 2, 3))) put(struct text *text, const c
     /* Twice at most: when it does not fit the first time the length is known. */
     for (size_t room = 160; text_need(text, room);) {
         va_start(arguments, how);
-        size_t length = (size_t)vformat(text->bytes + text->used, text->size - text->used, how, arguments);
+        size_t length =
+            (size_t)vformat(text->bytes + text->used, text->size - text->used, how, arguments);
         va_end(arguments);
         if (length < text->size - text->used) {
             text->used += length;
@@ -68,7 +72,9 @@ static void __attribute__((format(printf, 2, 3))) put(struct text *text, const c
 
 typedef unsigned long long ull;
 
-/* --- nodes ---------------------------------------------------------------------------------------------------------- */
+/* --- nodes
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 struct node {
     const char *name;
@@ -82,9 +88,18 @@ struct node {
     const struct node *entry; /* what a number stands for */
 };
 
-#define DIRECTORY(name_, children_) {.name = name_, .mode = S_IFDIR | 0555, .children = children_, .count = COUNT(children_)}
-#define FILE_(name_, show_) {.name = name_, .mode = S_IFREG | 0444, .show = show_}
-#define LINK(name_, link_) {.name = name_, .mode = S_IFLNK | 0777, .link = link_}
+#define DIRECTORY(name_, children_)                                                                \
+    {                                                                                              \
+        .name = name_, .mode = S_IFDIR | 0555, .children = children_, .count = COUNT(children_)    \
+    }
+#define FILE_(name_, show_)                                                                        \
+    {                                                                                              \
+        .name = name_, .mode = S_IFREG | 0444, .show = show_                                       \
+    }
+#define LINK(name_, link_)                                                                         \
+    {                                                                                              \
+        .name = name_, .mode = S_IFLNK | 0777, .link = link_                                       \
+    }
 
 struct proc_inode {
     struct inode inode; /* first */
@@ -99,7 +114,9 @@ void fs_set_process(const struct process_view *new_view)
     view = *new_view;
 }
 
-/* --- threads -------------------------------------------------------------------------------------------------------- */
+/* --- threads
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 struct thread_view {
     int32_t tid;
@@ -170,12 +187,16 @@ static void show_stat_of(struct text *text, long tid)
     struct vm_usage usage;
     view_of(tid, &thread);
     vm_usage(&usage);
-    /* proc(5), /proc/pid/stat: the 52 fields in order. All time counts as the program's, none as the system's. */
-    put(text, "%d (%s) %c 0 1 1 0 -1 4194304 0 0 0 0 %llu 0 0 0 20 0 %u 0 0 %llu %llu 18446744073709551615 ", thread.tid,
-        thread.name, thread.state, (ull)(thread.run_ns / TICKS_NS), thread_count(), (ull)usage.mapped,
-        (ull)(usage.resident / PAGE_SIZE));
-    put(text, "%llu %llu 0 0 0 0 0 0 0 0 0 0 17 %u 0 0 0 0 0 0 0 0 0 0 0 0 0\n", (ull)image_info.segments[0].address,
-        (ull)(image_info.segments[0].address + image_info.segments[0].size), thread.cpu);
+    /* proc(5), /proc/pid/stat: the 52 fields in order. All time counts as the program's, none as
+     * the system's. */
+    put(text,
+        "%d (%s) %c 0 1 1 0 -1 4194304 0 0 0 0 %llu 0 0 0 20 0 %u 0 0 %llu %llu "
+        "18446744073709551615 ",
+        thread.tid, thread.name, thread.state, (ull)(thread.run_ns / TICKS_NS), thread_count(),
+        (ull)usage.mapped, (ull)(usage.resident / PAGE_SIZE));
+    put(text, "%llu %llu 0 0 0 0 0 0 0 0 0 0 17 %u 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+        (ull)image_info.segments[0].address,
+        (ull)image_info.segments[0].address + image_info.segments[0].size, thread.cpu);
 }
 
 static unsigned fd_count(void)
@@ -194,13 +215,20 @@ static void show_status(struct text *text, long tid)
     uint64_t cpus = sched_online_cpus();
     view_of(tid, &thread);
     vm_usage(&usage);
-    put(text, "Name:\t%s\nUmask:\t0022\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t0\nTracerPid:\t0\n", thread.name,
-        thread.state, thread.state == 'R' ? "running" : "sleeping", PROCESS_ID, thread.tid);
-    put(text, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t%u\nGroups:\t0\n", (fd_count() + 63) & ~63u);
-    put(text, "VmPeak:\t%8llu kB\nVmSize:\t%8llu kB\nVmHWM:\t%8llu kB\nVmRSS:\t%8llu kB\nVmData:\t%8llu kB\nVmExe:\t%8llu kB\nVmSwap:\t       0 kB\n",
-        (ull)usage.mapped >> 10, (ull)usage.mapped >> 10, (ull)usage.resident >> 10, (ull)usage.resident >> 10,
-        (ull)usage.data >> 10, (ull)usage.text >> 10);
-    put(text, "Threads:\t%u\nCpus_allowed:\t%llx\nMems_allowed:\t1\nMems_allowed_list:\t0\n", thread_count(), (ull)cpus);
+    put(text,
+        "Name:\t%s\nUmask:\t0022\nState:\t%c "
+        "(%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t0\nTracerPid:\t0\n",
+        thread.name, thread.state, thread.state == 'R' ? "running" : "sleeping", PROCESS_ID,
+        thread.tid);
+    put(text, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t%u\nGroups:\t0\n",
+        (fd_count() + 63) & ~63u);
+    put(text,
+        "VmPeak:\t%8llu kB\nVmSize:\t%8llu kB\nVmHWM:\t%8llu kB\nVmRSS:\t%8llu kB\nVmData:\t%8llu "
+        "kB\nVmExe:\t%8llu kB\nVmSwap:\t       0 kB\n",
+        (ull)usage.mapped >> 10, (ull)usage.mapped >> 10, (ull)usage.resident >> 10,
+        (ull)usage.resident >> 10, (ull)usage.data >> 10, (ull)usage.text >> 10);
+    put(text, "Threads:\t%u\nCpus_allowed:\t%llx\nMems_allowed:\t1\nMems_allowed_list:\t0\n",
+        thread_count(), (ull)cpus);
 }
 
 static void show_statm(struct text *text, long argument)
@@ -208,19 +236,23 @@ static void show_statm(struct text *text, long argument)
     struct vm_usage usage;
     (void)argument;
     vm_usage(&usage);
-    put(text, "%llu %llu 0 %llu 0 %llu 0\n", (ull)(usage.mapped / PAGE_SIZE), (ull)(usage.resident / PAGE_SIZE),
-        (ull)(usage.text / PAGE_SIZE), (ull)(usage.data / PAGE_SIZE));
+    put(text, "%llu %llu 0 %llu 0 %llu 0\n", (ull)(usage.mapped / PAGE_SIZE),
+        (ull)(usage.resident / PAGE_SIZE), (ull)(usage.text / PAGE_SIZE),
+        (ull)(usage.data / PAGE_SIZE));
 }
 
-/* --- the process ---------------------------------------------------------------------------------------------------- */
+/* --- the process
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static bool put_area(const struct vm_area_info *area, void *context)
 {
     struct text *text = context;
     size_t before = text->used;
-    put(text, "%08llx-%08llx %c%c%c%c %08llx %s %llu ", (ull)area->start, (ull)area->end, (area->prot & PROT_R) != 0 ? 'r' : '-',
-        (area->prot & PROT_W) != 0 ? 'w' : '-', (area->prot & PROT_X) != 0 ? 'x' : '-', area->shared ? 's' : 'p',
-        (ull)area->offset, area->inode != 0 ? "00:15" : "00:00", (ull)area->inode);
+    put(text, "%08llx-%08llx %c%c%c%c %08llx %s %llu ", (ull)area->start, (ull)area->end,
+        (area->prot & PROT_R) != 0 ? 'r' : '-', (area->prot & PROT_W) != 0 ? 'w' : '-',
+        (area->prot & PROT_X) != 0 ? 'x' : '-', area->shared ? 's' : 'p', (ull)area->offset,
+        area->inode != 0 ? "00:15" : "00:00", (ull)area->inode);
     if (area->name != NULL && area->name[0] != '\0') {
         put(text, "%*s%s", (int)MAX(73 - (long)(text->used - before), 0l), "", area->name);
     }
@@ -257,12 +289,14 @@ static void show_limits(struct text *text, long argument)
     static const struct {
         const char *name, *unit;
     } rows[] = {
-        {"Max cpu time", "seconds"},       {"Max file size", "bytes"},      {"Max data size", "bytes"},
-        {"Max stack size", "bytes"},       {"Max core file size", "bytes"}, {"Max resident set", "bytes"},
-        {"Max processes", "processes"},    {"Max open files", "files"},     {"Max locked memory", "bytes"},
-        {"Max address space", "bytes"},    {"Max file locks", "locks"},     {"Max pending signals", "signals"},
-        {"Max msgqueue size", "bytes"},    {"Max nice priority", ""},       {"Max realtime priority", ""},
-        {"Max realtime timeout", "us"},
+        {"Max cpu time", "seconds"},     {"Max file size", "bytes"},
+        {"Max data size", "bytes"},      {"Max stack size", "bytes"},
+        {"Max core file size", "bytes"}, {"Max resident set", "bytes"},
+        {"Max processes", "processes"},  {"Max open files", "files"},
+        {"Max locked memory", "bytes"},  {"Max address space", "bytes"},
+        {"Max file locks", "locks"},     {"Max pending signals", "signals"},
+        {"Max msgqueue size", "bytes"},  {"Max nice priority", ""},
+        {"Max realtime priority", ""},   {"Max realtime timeout", "us"},
     };
     (void)argument;
     put(text, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
@@ -322,8 +356,8 @@ static void show_mount_info(struct text *text, long argument)
     for (struct filesystem *fs = filesystems; fs != NULL; fs = fs->next) {
         char *at = fs->covered == NULL ? "/" : dentry_path(fs->covered, path, sizeof(path), NULL);
         put(text, "%llu %llu 0:%llu / %s %s - %s %s %s\n", (ull)fs->device,
-            (ull)(fs->covered == NULL ? 0 : fs->covered->inode->filesystem->device), (ull)fs->device, at == NULL ? "?" : at,
-            fs->options, fs->type, fs->source, fs->options);
+            (ull)(fs->covered == NULL ? 0 : fs->covered->inode->filesystem->device),
+            (ull)fs->device, at == NULL ? "?" : at, fs->options, fs->type, fs->source, fs->options);
     }
 }
 
@@ -347,7 +381,9 @@ static long link_dentry(char *to, size_t size, struct dentry *dentry)
     char *buffer = kmalloc(PATH_MAX);
     bool deleted;
     char *path = buffer == NULL ? NULL : dentry_path(dentry, buffer, PATH_MAX, &deleted);
-    long length = buffer == NULL ? -ENOMEM : path == NULL ? -ENAMETOOLONG : link_text(to, size, path);
+    long length = buffer == NULL ? -ENOMEM
+                  : path == NULL ? -ENAMETOOLONG
+                                 : link_text(to, size, path);
     if (length > 0 && deleted && (size_t)length < size) {
         length += link_text(to + length, size - (size_t)length, " (deleted)");
     }
@@ -403,7 +439,9 @@ static long link_fd(char *to, size_t size, long fd)
     if (file->dentry != NULL) {
         length = link_dentry(to, size, file->dentry);
     } else if (file->operations->stat != NULL && file->operations->stat(file, &stat) == 0) {
-        const char *kind = S_ISFIFO(stat.st_mode) ? "pipe" : S_ISSOCK(stat.st_mode) ? "socket" : NULL;
+        const char *kind = S_ISFIFO(stat.st_mode)   ? "pipe"
+                           : S_ISSOCK(stat.st_mode) ? "socket"
+                                                    : NULL;
         format(name, sizeof(name), "%s:[%llu]", kind == NULL ? "" : kind, (ull)stat.st_ino);
         length = link_text(to, size, kind == NULL ? "/dev/console" : name);
     } else {
@@ -413,7 +451,9 @@ static long link_fd(char *to, size_t size, long fd)
     return length;
 }
 
-/* --- the system ----------------------------------------------------------------------------------------------------- */
+/* --- the system
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void show_cpuinfo(struct text *text, long argument)
 {
@@ -422,7 +462,9 @@ static void show_cpuinfo(struct text *text, long argument)
     (void)argument;
     hal_cpu_describe(name, &hz);
     for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
-        put(text, "processor\t: %u\nmodel name\t: %s\ncpu MHz\t\t: %llu.%03llu\ncpu cores\t: 1\nsiblings\t: 1\ncore id\t\t: %u\nphysical id\t: %u\n\n",
+        put(text,
+            "processor\t: %u\nmodel name\t: %s\ncpu MHz\t\t: %llu.%03llu\ncpu cores\t: "
+            "1\nsiblings\t: 1\ncore id\t\t: %u\nphysical id\t: %u\n\n",
             cpu, name, (ull)(hz / 1000000), (ull)(hz / 1000 % 1000), cpu, cpu);
     }
 }
@@ -433,9 +475,17 @@ static void show_meminfo(struct text *text, long argument)
     ull total = page_total() * (PAGE_SIZE >> 10), unused = page_free_count() * (PAGE_SIZE >> 10);
     (void)argument;
     vm_usage(&usage);
-    put(text, "MemTotal:       %8llu kB\nMemFree:        %8llu kB\nMemAvailable:   %8llu kB\nBuffers:               0 kB\n", total, unused, unused);
-    put(text, "Cached:                0 kB\nSwapCached:            0 kB\nActive:         %8llu kB\nInactive:              0 kB\n", total - unused);
-    put(text, "SwapTotal:             0 kB\nSwapFree:              0 kB\nAnonPages:      %8llu kB\nHugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n",
+    put(text,
+        "MemTotal:       %8llu kB\nMemFree:        %8llu kB\nMemAvailable:   %8llu kB\nBuffers:    "
+        "           0 kB\n",
+        total, unused, unused);
+    put(text,
+        "Cached:                0 kB\nSwapCached:            0 kB\nActive:         %8llu "
+        "kB\nInactive:              0 kB\n",
+        total - unused);
+    put(text,
+        "SwapTotal:             0 kB\nSwapFree:              0 kB\nAnonPages:      %8llu "
+        "kB\nHugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n",
         (ull)usage.resident >> 10);
 }
 
@@ -450,14 +500,17 @@ static void show_stat(struct text *text, long argument)
             if (pass == 0) {
                 idle += its_idle;
             } else {
-                put(text, "cpu%u %llu 0 0 %llu 0 0 0 0 0 0\n", cpu, (ull)((now - its_idle) / TICKS_NS), (ull)(its_idle / TICKS_NS));
+                put(text, "cpu%u %llu 0 0 %llu 0 0 0 0 0 0\n", cpu,
+                    (ull)((now - its_idle) / TICKS_NS), (ull)(its_idle / TICKS_NS));
             }
         }
         if (pass == 0) {
-            put(text, "cpu  %llu 0 0 %llu 0 0 0 0 0 0\n", (ull)((now * cpus - idle) / TICKS_NS), (ull)(idle / TICKS_NS));
+            put(text, "cpu  %llu 0 0 %llu 0 0 0 0 0 0\n", (ull)((now * cpus - idle) / TICKS_NS),
+                (ull)(idle / TICKS_NS));
         }
     }
-    put(text, "btime %llu\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n", (ull)(hal_clock_wall_offset() / NS_PER_SECOND));
+    put(text, "btime %llu\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n",
+        (ull)(hal_clock_wall_offset() / NS_PER_SECOND));
 }
 
 static void show_uptime(struct text *text, long argument)
@@ -467,7 +520,8 @@ static void show_uptime(struct text *text, long argument)
     for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
         idle += cpu_by_id(cpu)->idle_ns / TICKS_NS;
     }
-    put(text, "%llu.%02llu %llu.%02llu\n", (ull)(now / 100), (ull)(now % 100), (ull)(idle / 100), (ull)(idle % 100));
+    put(text, "%llu.%02llu %llu.%02llu\n", (ull)(now / 100), (ull)(now % 100), (ull)(idle / 100),
+        (ull)(idle % 100));
 }
 
 /* No average is kept: all three numbers are what runs or waits for a CPU now. */
@@ -478,7 +532,8 @@ static void show_loadavg(struct text *text, long argument)
     for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
         running += cpu_by_id(cpu)->run_count;
     }
-    put(text, "%u.00 %u.00 %u.00 %u/%u %d\n", running, running, running, running, thread_count(), PROCESS_ID);
+    put(text, "%u.00 %u.00 %u.00 %u/%u %d\n", running, running, running, running, thread_count(),
+        PROCESS_ID);
 }
 
 static void show_version(struct text *text, long argument)
@@ -490,7 +545,8 @@ static void show_version(struct text *text, long argument)
 static void show_file_systems(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\toverlay\n\terofs\n");
+    put(text,
+        "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\toverlay\n\terofs\n");
 }
 
 static void show_host_name(struct text *text, long argument)
@@ -589,7 +645,9 @@ static void show_cpu_range(struct text *text, long argument)
     put(text, last == 0 ? "0\n" : "0-%u\n", last);
 }
 
-/* --- the trees ------------------------------------------------------------------------------------------------------ */
+/* --- the trees
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static const struct node fd_node = {.name = "", .mode = S_IFLNK | 0700, .link = link_fd};
 
@@ -616,12 +674,16 @@ static const struct node process_files[] = {
     FILE_("cgroup", show_cgroup),
     FILE_("mounts", show_mounts),
     FILE_("mountinfo", show_mount_info),
-    {.name = "oom_score_adj", .mode = S_IFREG | 0644, .show = show_oom_score_adjust, .store = store_oom_score_adjust},
+    {.name = "oom_score_adj",
+     .mode = S_IFREG | 0644,
+     .show = show_oom_score_adjust,
+     .store = store_oom_score_adjust},
     {.name = "fd", .mode = S_IFDIR | 0500, .list = next_fd, .entry = &fd_node},
     {.name = "task", .mode = S_IFDIR | 0555, .list = next_thread, .entry = &task_node},
 };
 
-static const struct node random_files[] = {FILE_("uuid", show_uuid), FILE_("boot_id", show_boot_id)};
+static const struct node random_files[] = {FILE_("uuid", show_uuid),
+                                           FILE_("boot_id", show_boot_id)};
 static const struct node kernel_files[] = {
     {.name = "hostname", .mode = S_IFREG | 0644, .show = show_host_name, .store = store_host_name},
     FILE_("osrelease", show_os_release),
@@ -632,7 +694,8 @@ static const struct node kernel_files[] = {
 static const struct node vm_files[] = {FILE_("overcommit_memory", show_one)};
 static const struct node net_core_files[] = {FILE_("somaxconn", show_somaxconn)};
 static const struct node sys_net_files[] = {DIRECTORY("core", net_core_files)};
-static const struct node sys_fs_files[] = {FILE_("file-max", show_file_max), FILE_("nr_open", show_file_max)};
+static const struct node sys_fs_files[] = {FILE_("file-max", show_file_max),
+                                           FILE_("nr_open", show_file_max)};
 static const struct node sys_files[] = {
     DIRECTORY("kernel", kernel_files),
     DIRECTORY("vm", vm_files),
@@ -656,7 +719,8 @@ static const struct node proc_files[] = {
 };
 static const struct node proc_root = DIRECTORY("", proc_files);
 
-static const struct node huge_files[] = {FILE_("enabled", show_thp_enabled), FILE_("hpage_pmd_size", show_thp_size)};
+static const struct node huge_files[] = {FILE_("enabled", show_thp_enabled),
+                                         FILE_("hpage_pmd_size", show_thp_size)};
 static const struct node mm_files[] = {DIRECTORY("transparent_hugepage", huge_files)};
 static const struct node sysfs_kernel_files[] = {DIRECTORY("mm", mm_files)};
 static const struct node cpu_files[] = {
@@ -666,10 +730,13 @@ static const struct node cpu_files[] = {
 };
 static const struct node system_files[] = {DIRECTORY("cpu", cpu_files)};
 static const struct node devices_files[] = {DIRECTORY("system", system_files)};
-static const struct node sysfs_files[] = {DIRECTORY("kernel", sysfs_kernel_files), DIRECTORY("devices", devices_files)};
+static const struct node sysfs_files[] = {DIRECTORY("kernel", sysfs_kernel_files),
+                                          DIRECTORY("devices", devices_files)};
 static const struct node sysfs_root = DIRECTORY("", sysfs_files);
 
-/* --- inodes --------------------------------------------------------------------------------------------------------- */
+/* --- inodes
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static const struct inode_operations proc_operations, proc_link_operations, proc_fd_operations;
 
@@ -683,16 +750,17 @@ static uint64_t number_of(const struct node *node, long argument)
     return (((uintptr_t)node >> 3) & 0xffffff) | ((uint64_t)(uint32_t)argument << 24);
 }
 
-static int proc_inode_new(struct filesystem *fs, const struct node *node, long argument, struct inode **out)
+static int proc_inode_new(struct filesystem *fs, const struct node *node, long argument,
+                          struct inode **out)
 {
     struct proc_inode *proc = kzalloc(sizeof(*proc));
     if (proc == NULL) {
         return -ENOMEM;
     }
     inode_init(&proc->inode,
-               node == &fd_node            ? &proc_fd_operations
+               node == &fd_node      ? &proc_fd_operations
                : S_ISLNK(node->mode) ? &proc_link_operations
-                                           : &proc_operations,
+                                     : &proc_operations,
                fs, node->mode);
     proc->inode.number = number_of(node, argument);
     proc->node = node;
@@ -708,12 +776,14 @@ static int visit_nothing(struct thread *thread, void *context)
     return 0;
 }
 
-static int lookup_number(struct proc_inode *directory, const char *name, size_t length, struct inode **out)
+static int lookup_number(struct proc_inode *directory, const char *name, size_t length,
+                         struct inode **out)
 {
     const struct node *node = directory->node;
     long number = 0;
     for (size_t i = 0; i < length; i++) {
-        if (name[i] < '0' || name[i] > '9' || number > INT32_MAX / 10 || (i == 0 && name[0] == '0' && length > 1)) {
+        if (name[i] < '0' || name[i] > '9' || number > INT32_MAX / 10 ||
+            (i == 0 && name[0] == '0' && length > 1)) {
             return -ENOENT;
         }
         number = number * 10 + name[i] - '0';
@@ -757,7 +827,8 @@ static int proc_list(struct inode *inode, uint64_t *position, list_emit_fn *emit
     if (node->list != NULL) {
         for (long next = (long)*position; node->list(&next); next++) {
             int length = format(name, sizeof(name), "%ld", next);
-            if (!emit(context, name, (size_t)length, number_of(node->entry, next), node->entry->mode >> 12, (uint64_t)next + 1)) {
+            if (!emit(context, name, (size_t)length, number_of(node->entry, next),
+                      node->entry->mode >> 12, (uint64_t)next + 1)) {
                 break;
             }
         }
@@ -765,8 +836,8 @@ static int proc_list(struct inode *inode, uint64_t *position, list_emit_fn *emit
     }
     for (uint64_t i = *position; i < node->count; i++) {
         const struct node *child = &node->children[i];
-        if (!emit(context, child->name, strlen(child->name), number_of(child, proc_of(inode)->argument), child->mode >> 12,
-                  i + 1)) {
+        if (!emit(context, child->name, strlen(child->name),
+                  number_of(child, proc_of(inode)->argument), child->mode >> 12, i + 1)) {
             break;
         }
     }
@@ -789,7 +860,9 @@ static void proc_release(struct inode *inode)
     kfree(inode);
 }
 
-/* --- files ---------------------------------------------------------------------------------------------------------- */
+/* --- files
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static struct mutex show_lock = MUTEX_INIT(show_lock);
 
@@ -842,7 +915,8 @@ static void proc_close(struct file *file)
     kfree(text);
 }
 
-static const struct file_operations proc_file = {.read = proc_read, .write = proc_write, .release = proc_close};
+static const struct file_operations proc_file = {
+    .read = proc_read, .write = proc_write, .release = proc_close};
 
 static int proc_open(struct inode *inode, struct file *file)
 {
@@ -860,11 +934,13 @@ static int proc_open(struct inode *inode, struct file *file)
 
 static const struct inode_operations proc_operations = {
     .lookup = proc_lookup, .list = proc_list, .open = proc_open, .release = proc_release};
-static const struct inode_operations proc_link_operations = {.read_link = proc_read_link, .release = proc_release};
+static const struct inode_operations proc_link_operations = {.read_link = proc_read_link,
+                                                             .release = proc_release};
 static const struct inode_operations proc_fd_operations = {
     .read_link = proc_read_link, .follow = proc_follow, .release = proc_release};
 
-static int mount_tree(struct filesystem *fs, const char *type, uint32_t magic, const struct node *root, const char *path)
+static int mount_tree(struct filesystem *fs, const char *type, uint32_t magic,
+                      const struct node *root, const char *path)
 {
     struct inode *inode;
     fs->type = fs->source = type;

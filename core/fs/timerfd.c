@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* timerfd_create(2). `lock` guards the deadline, the interval and the count of expirations; the timer's callback takes it in interrupt
- * context. */
+/* timerfd_create(2). `lock` guards the deadline, the interval and the count of expirations; the
+ * timer's callback takes it in interrupt context. */
 #include <linux/time.h>
 #include <linux/timerfd.h>
 
@@ -26,7 +26,8 @@ static bool count_expirations(struct timerfd *timerfd, uint64_t now)
     uint64_t times = 1;
     if (timerfd->interval != 0) {
         times += (now - timerfd->deadline) / timerfd->interval;
-        if (__builtin_add_overflow(timerfd->deadline, times * timerfd->interval, &timerfd->deadline)) {
+        if (__builtin_add_overflow(timerfd->deadline, times * timerfd->interval,
+                                   &timerfd->deadline)) {
             timerfd->deadline = UINT64_MAX;
         }
     } else {
@@ -67,9 +68,10 @@ static long timerfd_read(struct file *file, struct io_vector *io, uint64_t *offs
             int result = io_copy_to(io, &count, sizeof(count));
             return result != 0 ? result : (long)sizeof(count);
         }
-        int result = file_nonblocking(file) ? -EAGAIN
-                                            : wait_event(&timerfd->queue, UINT64_MAX,
-                                                         __atomic_load_n(&timerfd->count, __ATOMIC_RELAXED) != 0);
+        int result = file_nonblocking(file)
+                         ? -EAGAIN
+                         : wait_event(&timerfd->queue, UINT64_MAX,
+                                      __atomic_load_n(&timerfd->count, __ATOMIC_RELAXED) != 0);
         if (result != 0) {
             return result;
         }
@@ -83,7 +85,8 @@ static uint32_t timerfd_poll(struct file *file, struct wait_entry *entry)
     return __atomic_load_n(&timerfd->count, __ATOMIC_RELAXED) != 0 ? POLLIN | POLLRDNORM : 0;
 }
 
-/* The callback may arm the timer again while it is being cancelled: only after the deadline is gone it cannot. */
+/* The callback may arm the timer again while it is being cancelled: only after the deadline is gone
+ * it cannot. */
 static void timerfd_stop(struct timerfd *timerfd)
 {
     bool irq = spin_lock_irqsave(&timerfd->lock);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Files in memory, alone or as the writable layer over an EROFS image. Names are kept by the dentry cache; here are inodes and their
- * pages. An inode of the layer below is copied page by page as it is written: a page that has none here is read from below up to
- * `lower_size`. The inode's lock (sleeping) orders reads, writes and changes of size; `pages_lock` guards the tree of pages,
- * also against map_page, which must not sleep. `inodes_lock` guards the table of the layer below. */
+/* Files in memory, alone or as the writable layer over an EROFS image. Names are kept by the dentry
+ * cache; here are inodes and their pages. An inode of the layer below is copied page by page as it
+ * is written: a page that has none here is read from below up to `lower_size`. The inode's lock
+ * (sleeping) orders reads, writes and changes of size; `pages_lock` guards the tree of pages, also
+ * against map_page, which must not sleep. `inodes_lock` guards the table of the layer below. */
 #include <asm/statfs.h>
 #include <linux/falloc.h>
 #include <linux/magic.h>
@@ -30,22 +31,22 @@ struct orphan {
 struct node {
     struct inode inode; /* first */
     struct spinlock pages_lock;
-    uint32_t height;    /* of the tree: 0: `tree` is the slot of page 0 */
-    uint64_t tree;      /* a slot, or the address of SLOTS slots */
+    uint32_t height;     /* of the tree: 0: `tree` is the slot of page 0 */
+    uint64_t tree;       /* a slot, or the address of SLOTS slots */
     uint64_t lower_size; /* below here, pages that are missing come from `lower` */
     struct orphan *orphans;
-    char *target;       /* of a symbolic link made here */
+    char *target; /* of a symbolic link made here */
     struct erofs_inode *lower;
-    struct node *next;  /* in the table; inodes_lock */
+    struct node *next; /* in the table; inodes_lock */
 };
 
 struct tmpfs {
     struct filesystem filesystem; /* first */
-    uint64_t limit, used;   /* pages; atomic */
-    uint64_t last_number;   /* change_lock, and atomic for files without a name */
+    uint64_t limit, used;         /* pages; atomic */
+    uint64_t last_number;         /* change_lock, and atomic for files without a name */
     struct erofs *lower;
     struct spinlock inodes_lock;
-    struct node **table;    /* of inodes of the layer below, by number */
+    struct node **table; /* of inodes of the layer below, by number */
 };
 
 static const struct inode_operations tmpfs_inode, tmpfs_layered_inode;
@@ -61,7 +62,9 @@ static struct tmpfs *tmpfs_of(struct inode *inode)
     return (struct tmpfs *)inode->filesystem;
 }
 
-/* --- pages ---------------------------------------------------------------------------------------------------------- */
+/* --- pages
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static bool charge(struct tmpfs *fs)
 {
@@ -78,7 +81,8 @@ static void free_slot_page(struct tmpfs *fs, uint64_t slot)
     __atomic_sub_fetch(&fs->used, 1, __ATOMIC_RELAXED);
 }
 
-/* The slot of a page, with the tree grown to it when `grow`; else NULL where there is none. pages_lock held. */
+/* The slot of a page, with the tree grown to it when `grow`; else NULL where there is none.
+ * pages_lock held. */
 static uint64_t *find_slot(struct node *node, uint64_t page, bool grow)
 {
     while (page >> (node->height * SLOTS_BITS) != 0) {
@@ -133,7 +137,9 @@ static char *page_bytes(struct node *node, uint64_t page)
 static int read_lower(struct node *node, uint64_t offset, void *to, size_t size)
 {
     size_t from_below = offset >= node->lower_size ? 0 : MIN(size, node->lower_size - offset);
-    int result = from_below == 0 ? 0 : erofs_read(tmpfs_of(&node->inode)->lower, node->lower, offset, to, from_below);
+    int result = from_below == 0 ? 0
+                                 : erofs_read(tmpfs_of(&node->inode)->lower, node->lower, offset,
+                                              to, from_below);
     memset((char *)to + from_below, 0, size - from_below);
     return result == -EUCLEAN ? -EIO : result;
 }
@@ -170,7 +176,9 @@ static int need_page(struct node *node, uint64_t page, bool count, uint64_t *phy
         }
         bool below = page << PAGE_SHIFT < node->lower_size;
         fresh = page_alloc(0, below ? 0 : PAGE_ZERO);
-        int result = fresh == 0 ? -ENOMEM : !below ? 0 : read_lower(node, page << PAGE_SHIFT, direct_map(fresh), PAGE_SIZE);
+        int result = fresh == 0 ? -ENOMEM
+                     : !below   ? 0
+                              : read_lower(node, page << PAGE_SHIFT, direct_map(fresh), PAGE_SIZE);
         if (result != 0) {
             if (fresh != 0) {
                 page_free(fresh, 0);
@@ -181,8 +189,10 @@ static int need_page(struct node *node, uint64_t page, bool count, uint64_t *phy
     }
 }
 
-/* Frees the pages of a subtree from `first` to `last` (page numbers inside it); mapped ones become orphans. pages_lock held. */
-static void cut_tree(struct node *node, uint64_t *slot, uint32_t level, uint64_t first, uint64_t last)
+/* Frees the pages of a subtree from `first` to `last` (page numbers inside it); mapped ones become
+ * orphans. pages_lock held. */
+static void cut_tree(struct node *node, uint64_t *slot, uint32_t level, uint64_t first,
+                     uint64_t last)
 {
     if (*slot == 0) {
         return;
@@ -195,7 +205,8 @@ static void cut_tree(struct node *node, uint64_t *slot, uint32_t level, uint64_t
                 orphan->next = node->orphans;
                 node->orphans = orphan;
             }
-            /* Without memory for the record the page is lost, which is better than freeing what is mapped. */
+            /* Without memory for the record the page is lost, which is better than freeing what is
+             * mapped. */
         } else {
             free_slot_page(tmpfs_of(&node->inode), *slot);
         }
@@ -251,7 +262,9 @@ static int zero_part(struct node *node, uint64_t offset, size_t size)
     return 0;
 }
 
-/* --- file operations ------------------------------------------------------------------------------------------------ */
+/* --- file operations
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static long tmpfs_read(struct file *file, struct io_vector *io, uint64_t *offset)
 {
@@ -380,8 +393,8 @@ static int tmpfs_allocate(struct file *file, int mode, uint64_t offset, uint64_t
     uint64_t end = offset + length, physical;
     int result = 0;
     bool zero = (mode & FALLOC_FL_ZERO_RANGE) != 0, punch = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
-    if ((mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0 || (zero && punch) ||
-        (punch && (mode & FALLOC_FL_KEEP_SIZE) == 0)) {
+    if ((mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0 ||
+        (zero && punch) || (punch && (mode & FALLOC_FL_KEEP_SIZE) == 0)) {
         return -EOPNOTSUPP;
     }
     if (end > MAX_FILE_SIZE) {
@@ -405,7 +418,8 @@ static int tmpfs_allocate(struct file *file, int mode, uint64_t offset, uint64_t
             at += piece;
         }
     }
-    for (uint64_t at = offset & ~(PAGE_SIZE - 1); result == 0 && !punch && at < end; at += PAGE_SIZE) {
+    for (uint64_t at = offset & ~(PAGE_SIZE - 1); result == 0 && !punch && at < end;
+         at += PAGE_SIZE) {
         result = need_page(node, at >> PAGE_SHIFT, false, &physical);
     }
     if (result == 0 && (mode & FALLOC_FL_KEEP_SIZE) == 0 && end > inode->size) {
@@ -422,14 +436,15 @@ static int tmpfs_stat(struct file *file, struct stat *stat)
     return 0;
 }
 
-/* A page of the image itself, when nothing has been written to it and it needs no zeroes at its end. */
+/* A page of the image itself, when nothing has been written to it and it needs no zeroes at its
+ * end. */
 static uint64_t lower_page(struct node *node, uint64_t offset)
 {
     const uint8_t *at;
     uint64_t length;
     if (node->lower_size < offset + PAGE_SIZE ||
-        erofs_map(tmpfs_of(&node->inode)->lower, node->lower, offset, &at, &length) != 0 || at == NULL ||
-        length < PAGE_SIZE || ((uintptr_t)at & (PAGE_SIZE - 1)) != 0) {
+        erofs_map(tmpfs_of(&node->inode)->lower, node->lower, offset, &at, &length) != 0 ||
+        at == NULL || length < PAGE_SIZE || ((uintptr_t)at & (PAGE_SIZE - 1)) != 0) {
         return 0;
     }
     return direct_map_physical(at);
@@ -498,7 +513,9 @@ static const struct file_operations tmpfs_file = {
     .unmap_page = tmpfs_unmap_page,
 };
 
-/* --- inodes --------------------------------------------------------------------------------------------------------- */
+/* --- inodes
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static struct node *node_new(struct tmpfs *fs, uint32_t mode)
 {
@@ -506,16 +523,18 @@ static struct node *node_new(struct tmpfs *fs, uint32_t mode)
     if (node == NULL) {
         return NULL;
     }
-    inode_init(&node->inode, fs->lower != NULL ? &tmpfs_layered_inode : &tmpfs_inode, &fs->filesystem, mode);
+    inode_init(&node->inode, fs->lower != NULL ? &tmpfs_layered_inode : &tmpfs_inode,
+               &fs->filesystem, mode);
     spinlock_init(&node->pages_lock, LOCK_FILE);
     return node;
 }
 
-static int tmpfs_create_inode(struct inode *directory, const struct inode_request *request, struct inode **out)
+static int tmpfs_create_inode(struct inode *directory, const struct inode_request *request,
+                              struct inode **out)
 {
     struct tmpfs *fs = tmpfs_of(directory);
-    /* A file costs a page of the limit, so that empty ones have an end too. Inodes of the layer below cost nothing: a full file system
-     * can still be read. */
+    /* A file costs a page of the limit, so that empty ones have an end too. Inodes of the layer
+     * below cost nothing: a full file system can still be read. */
     if (!charge(fs)) {
         return -ENOSPC;
     }
@@ -524,7 +543,8 @@ static int tmpfs_create_inode(struct inode *directory, const struct inode_reques
         __atomic_sub_fetch(&fs->used, 1, __ATOMIC_RELAXED);
         return -ENOMEM;
     }
-    /* Without a layer below a miss in the dentry cache is final; a directory made here has nothing below either. */
+    /* Without a layer below a miss in the dentry cache is final; a directory made here has nothing
+     * below either. */
     node->inode.operations = &tmpfs_inode;
     /* Above the numbers of the layer below. */
     node->inode.number = __atomic_add_fetch(&fs->last_number, 1, __ATOMIC_RELAXED);
@@ -574,7 +594,8 @@ static void tmpfs_release(struct inode *inode)
         __atomic_sub_fetch(&fs->used, 1, __ATOMIC_RELAXED);
     } else {
         spin_lock(&fs->inodes_lock);
-        for (struct node **link = &fs->table[node->lower->number % TABLE]; *link != NULL; link = &(*link)->next) {
+        for (struct node **link = &fs->table[node->lower->number % TABLE]; *link != NULL;
+             link = &(*link)->next) {
             if (*link == node) {
                 *link = node->next;
                 break;
@@ -599,9 +620,12 @@ static const struct inode_operations tmpfs_inode = {
     .release = tmpfs_release,
 };
 
-/* --- the layer below ------------------------------------------------------------------------------------------------ */
+/* --- the layer below
+ * ------------------------------------------------------------------------------------------------
+ */
 
-/* The inode for a number of the layer below; hard links share it. Also called with change_lock held only. */
+/* The inode for a number of the layer below; hard links share it. Also called with change_lock held
+ * only. */
 static int lower_inode(struct tmpfs *fs, uint64_t number, struct inode **out)
 {
     spin_lock(&fs->inodes_lock);
@@ -609,8 +633,8 @@ static int lower_inode(struct tmpfs *fs, uint64_t number, struct inode **out)
         uint32_t references = __atomic_load_n(&node->inode.references, __ATOMIC_RELAXED);
         /* One that is on its way out is clean, or has no name: a new one takes its place. */
         while (node->lower->number == number && references != 0) {
-            if (__atomic_compare_exchange_n(&node->inode.references, &references, references + 1, true,
-                                            __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            if (__atomic_compare_exchange_n(&node->inode.references, &references, references + 1,
+                                            true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
                 spin_unlock(&fs->inodes_lock);
                 *out = &node->inode;
                 return 0;
@@ -636,8 +660,10 @@ static int lower_inode(struct tmpfs *fs, uint64_t number, struct inode **out)
     inode->links = S_ISDIR(lower->mode) ? MAX(lower->links, 2u) : lower->links;
     inode->rdev = lower->rdev;
     /* Seconds that do not fit into 64 bits of nanoseconds are cut off at the end of the range. */
-    int64_t seconds = MAX(MIN(lower->modified, INT64_MAX / (int64_t)NS_PER_SECOND - 1), -(INT64_MAX / (int64_t)NS_PER_SECOND));
-    inode->atime = inode->mtime = inode->ctime = inode->birth = seconds * (int64_t)NS_PER_SECOND + lower->nanoseconds;
+    int64_t seconds = MAX(MIN(lower->modified, INT64_MAX / (int64_t)NS_PER_SECOND - 1),
+                          -(INT64_MAX / (int64_t)NS_PER_SECOND));
+    inode->atime = inode->mtime = inode->ctime = inode->birth =
+        seconds * (int64_t)NS_PER_SECOND + lower->nanoseconds;
     spin_lock(&fs->inodes_lock);
     node->next = fs->table[number % TABLE];
     fs->table[number % TABLE] = node;
@@ -646,7 +672,8 @@ static int lower_inode(struct tmpfs *fs, uint64_t number, struct inode **out)
     return 0;
 }
 
-static int layered_lookup(struct inode *directory, const char *name, size_t length, struct inode **out)
+static int layered_lookup(struct inode *directory, const char *name, size_t length,
+                          struct inode **out)
 {
     struct node *node = node_of(directory);
     struct tmpfs *fs = tmpfs_of(directory);
@@ -655,7 +682,8 @@ static int layered_lookup(struct inode *directory, const char *name, size_t leng
     return result == 0 ? lower_inode(fs, number, out) : result == -ENOENT ? result : -EIO;
 }
 
-static int layered_list(struct inode *directory, uint64_t *position, list_emit_fn *emit, void *context)
+static int layered_list(struct inode *directory, uint64_t *position, list_emit_fn *emit,
+                        void *context)
 {
     struct node *node = node_of(directory);
     const char *name;
@@ -663,7 +691,8 @@ static int layered_list(struct inode *directory, uint64_t *position, list_emit_f
     uint64_t number;
     unsigned type;
     for (;;) {
-        int result = erofs_next(tmpfs_of(directory)->lower, node->lower, position, &name, &length, &number, &type);
+        int result = erofs_next(tmpfs_of(directory)->lower, node->lower, position, &name, &length,
+                                &number, &type);
         if (result <= 0) {
             return result == 0 ? 0 : -EIO;
         }
@@ -684,7 +713,9 @@ static const struct inode_operations tmpfs_layered_inode = {
     .release = tmpfs_release,
 };
 
-/* --- the file system ------------------------------------------------------------------------------------------------ */
+/* --- the file system
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void tmpfs_statfs(struct filesystem *filesystem, struct statfs *out)
 {

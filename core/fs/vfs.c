@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The tree of names: the dentry cache, path walk, mounts, directories as open files, and opening. dentry_lock guards the tree, the hash
- * table and the list of idle dentries; it is held for a whole walk as long as all names are cached, so that a walk takes no
- * references on its way. What may sleep is done after letting go of it, with references. */
+/* The tree of names: the dentry cache, path walk, mounts, directories as open files, and opening.
+ * dentry_lock guards the tree, the hash table and the list of idle dentries; it is held for a whole
+ * walk as long as all names are cached, so that a walk takes no references on its way. What may
+ * sleep is done after letting go of it, with references. */
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
@@ -23,15 +24,17 @@ static uint32_t idle_count;
 static uint64_t last_cookie;
 static struct dentry *cwd;
 
-/* --- inodes --------------------------------------------------------------------------------------------------------- */
+/* --- inodes
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 int64_t inode_now(void)
 {
     return (int64_t)clock_wall();
 }
 
-void inode_init(struct inode *inode, const struct inode_operations *operations, struct filesystem *filesystem,
-                uint32_t mode)
+void inode_init(struct inode *inode, const struct inode_operations *operations,
+                struct filesystem *filesystem, uint32_t mode)
 {
     inode->operations = operations;
     inode->filesystem = filesystem;
@@ -66,7 +69,9 @@ void inode_dirty(struct inode *inode)
 /* The last name is gone. */
 static void inode_unlinked(struct inode *inode)
 {
-    if ((__atomic_fetch_and(&inode->flags, ~(uint32_t)(INODE_DIRTY | INODE_LOWER), __ATOMIC_RELAXED) & INODE_DIRTY) != 0) {
+    if ((__atomic_fetch_and(&inode->flags, ~(uint32_t)(INODE_DIRTY | INODE_LOWER),
+                            __ATOMIC_RELAXED) &
+         INODE_DIRTY) != 0) {
         inode_put(inode);
     }
 }
@@ -99,7 +104,9 @@ void inode_stat(struct inode *inode, struct stat *stat)
     split_time(inode->ctime, &stat->st_ctime, &stat->st_ctime_nsec);
 }
 
-/* --- the cache ------------------------------------------------------------------------------------------------------ */
+/* --- the cache
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static uint32_t hash_name(const struct dentry *parent, const char *name, size_t length)
 {
@@ -122,8 +129,9 @@ static struct dentry *find(const struct dentry *parent, const char *name, size_t
 {
     uint32_t hash = hash_name(parent, name, length);
     struct dentry *dentry = buckets[hash & (bucket_count - 1)];
-    while (dentry != NULL && (dentry->hash != hash || dentry->parent != parent || dentry->length != length ||
-                              memcmp(dentry->name, name, length) != 0)) {
+    while (dentry != NULL &&
+           (dentry->hash != hash || dentry->parent != parent || dentry->length != length ||
+            memcmp(dentry->name, name, length) != 0)) {
         dentry = dentry->hash_next;
     }
     return dentry;
@@ -238,7 +246,8 @@ static void trim(void)
 static bool trim_wanted(void)
 {
     return idle_count > MAX_IDLE ||
-           (idle_count != 0 && (list_entry(idle.next, struct dentry, idle)->flags & DENTRY_HASHED) == 0);
+           (idle_count != 0 &&
+            (list_entry(idle.next, struct dentry, idle)->flags & DENTRY_HASHED) == 0);
 }
 
 static void unlock_and_trim(void)
@@ -260,8 +269,8 @@ void dentry_put(struct dentry *dentry)
 {
     uint32_t references = __atomic_load_n(&dentry->references, __ATOMIC_RELAXED);
     while (references > 1) {
-        if (__atomic_compare_exchange_n(&dentry->references, &references, references - 1, true, __ATOMIC_ACQ_REL,
-                                        __ATOMIC_RELAXED)) {
+        if (__atomic_compare_exchange_n(&dentry->references, &references, references - 1, true,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
             return;
         }
     }
@@ -282,7 +291,8 @@ static int set_name(struct dentry *dentry, const char *name, size_t length)
 }
 
 /* Takes over the inode's reference (also when it fails); one reference, no name in the tree yet. */
-static int dentry_new(struct dentry **out, struct dentry *parent, const char *name, size_t length, struct inode *inode)
+static int dentry_new(struct dentry **out, struct dentry *parent, const char *name, size_t length,
+                      struct inode *inode)
 {
     struct dentry *dentry = kzalloc(sizeof(*dentry));
     if (dentry == NULL || set_name(dentry, name, length) != 0) {
@@ -302,7 +312,8 @@ static int dentry_new(struct dentry **out, struct dentry *parent, const char *na
     return 0;
 }
 
-/* --- changes, change_lock held -------------------------------------------------------------------------------------- */
+/* --- changes, change_lock held
+ * -------------------------------------------------------------------------------------- */
 
 int dentry_lookup(struct dentry *parent, const char *name, size_t length, struct dentry **out)
 {
@@ -457,7 +468,7 @@ int dentry_remove(struct dentry *dentry)
     }
     spin_lock(&dentry_lock);
     /* Whiteouts below a directory that goes have nothing left to hide. */
-    list_for_each_safe(node, &dentry->children) {
+    list_for_each_safe (node, &dentry->children) {
         struct dentry *child = list_entry(node, struct dentry, siblings);
         if (child->inode == NULL) {
             remove_name(child);
@@ -475,7 +486,8 @@ int dentry_remove(struct dentry *dentry)
     return 0;
 }
 
-int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name, size_t length, struct dentry *target)
+int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name, size_t length,
+                  struct dentry *target)
 {
     struct dentry *whiteout, *old_parent = dentry->parent;
     struct inode *inode = dentry->inode;
@@ -485,7 +497,8 @@ int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name
     if (parent->inode->links == 0) {
         return -ENOENT;
     }
-    char *old_name = dentry->name, *new_name = length <= sizeof(dentry->short_name) ? NULL : kmalloc(length);
+    char *old_name = dentry->name,
+         *new_name = length <= sizeof(dentry->short_name) ? NULL : kmalloc(length);
     if (new_name == NULL && length > sizeof(dentry->short_name)) {
         return -ENOMEM;
     }
@@ -597,7 +610,9 @@ int dentry_anonymous(struct filesystem *filesystem, struct inode *inode, struct 
     return result;
 }
 
-/* --- mounts --------------------------------------------------------------------------------------------------------- */
+/* --- mounts
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 int filesystem_init(struct filesystem *filesystem, struct inode *root)
 {
@@ -713,10 +728,14 @@ char *file_path(struct file *file, char *buffer, size_t size)
     return file->dentry == NULL ? NULL : dentry_path(file->dentry, buffer, size, NULL);
 }
 
-/* --- path walk ------------------------------------------------------------------------------------------------------ */
+/* --- path walk
+ * ------------------------------------------------------------------------------------------------------
+ */
 
-/* A name that is not cached. dentry_lock is held before and after; the result is safe until it is released. */
-static int lookup_slowly(struct dentry *parent, const char *name, size_t length, struct dentry **out)
+/* A name that is not cached. dentry_lock is held before and after; the result is safe until it is
+ * released. */
+static int lookup_slowly(struct dentry *parent, const char *name, size_t length,
+                         struct dentry **out)
 {
     struct mutex *change_lock = &parent->inode->filesystem->change_lock;
     ref_locked(parent);
@@ -732,9 +751,11 @@ static int lookup_slowly(struct dentry *parent, const char *name, size_t length,
     return result;
 }
 
-/* Puts the target of a symbolic link in front of `rest` as the new path: its start in *path. `open`, when the link leads to an open file: that, with a reference.
- * dentry_lock is held before and after; `from` stays. */
-static int read_link(struct dentry *from, struct dentry *link, const char *rest, char **path, struct file **open)
+/* Puts the target of a symbolic link in front of `rest` as the new path: its start in *path.
+ * `open`, when the link leads to an open file: that, with a reference. dentry_lock is held before
+ * and after; `from` stays. */
+static int read_link(struct dentry *from, struct dentry *link, const char *rest, char **path,
+                     struct file **open)
 {
     struct inode *inode = link->inode;
     int result = -ENOMEM;
@@ -750,7 +771,10 @@ static int read_link(struct dentry *from, struct dentry *link, const char *rest,
         char *buffer = kmalloc(PATH_MAX + rest_length + 2);
         if (buffer != NULL) {
             long length = inode->operations->read_link(inode, buffer, PATH_MAX);
-            result = length < 0 ? (int)length : length == 0 ? -ENOENT : length >= PATH_MAX ? -ENAMETOOLONG : 0;
+            result = length < 0           ? (int)length
+                     : length == 0        ? -ENOENT
+                     : length >= PATH_MAX ? -ENAMETOOLONG
+                                          : 0;
             if (result == 0) {
                 /* `rest` begins with the slash that ended the link's name, or is empty. */
                 memcpy(buffer + length, rest, rest_length + 1);
@@ -806,7 +830,9 @@ restart:
         walk->slash = last && path[length] == '/';
         walk->name = path;
         walk->length = length;
-        result = length > NAME_MAX ? -ENAMETOOLONG : !inode_is_directory(current->inode) ? -ENOTDIR : 0;
+        result = length > NAME_MAX                     ? -ENAMETOOLONG
+                 : !inode_is_directory(current->inode) ? -ENOTDIR
+                                                       : 0;
         if (result != 0) {
             goto out;
         }
@@ -818,7 +844,8 @@ restart:
                     goto out;
                 }
                 current = up(current);
-                if ((flags & WALK_NO_XDEV) != 0 && current->inode->filesystem != parent->inode->filesystem) {
+                if ((flags & WALK_NO_XDEV) != 0 &&
+                    current->inode->filesystem != parent->inode->filesystem) {
                     result = -EXDEV;
                     goto out;
                 }
@@ -855,7 +882,8 @@ restart:
             char *target;
             struct file *open;
             bool magic = child->inode->operations->follow != NULL;
-            if (++links > MAX_LINKS || walk->file != NULL || (flags & WALK_NO_LINKS) != 0 || (magic && (flags & WALK_NO_MAGIC) != 0)) {
+            if (++links > MAX_LINKS || walk->file != NULL || (flags & WALK_NO_LINKS) != 0 ||
+                (magic && (flags & WALK_NO_MAGIC) != 0)) {
                 result = -ELOOP;
                 goto out;
             }
@@ -876,7 +904,8 @@ restart:
                 current = NULL;
                 goto out;
             }
-            /* The descriptor could be closed now; its dentry is kept by a reference until the walk ends. */
+            /* The descriptor could be closed now; its dentry is kept by a reference until the walk
+             * ends. */
             walk->file = open;
             child = open->dentry;
         }
@@ -925,7 +954,8 @@ void walk_end(struct walk *walk)
     kfree(walk->buffer);
 }
 
-/* --- directories as files ------------------------------------------------------------------------------------------- */
+/* --- directories as files
+ * ------------------------------------------------------------------------------------------- */
 
 struct record {
     uint64_t number;
@@ -943,8 +973,8 @@ struct listing {
     bool full;
 };
 
-static bool put_record(struct listing *listing, const char *name, size_t length, uint64_t number, unsigned type,
-                       uint64_t next)
+static bool put_record(struct listing *listing, const char *name, size_t length, uint64_t number,
+                       unsigned type, uint64_t next)
 {
     size_t size = (offsetof(struct record, name) + length + 1 + 7) & ~7ul;
     if (listing->size - listing->used < size) {
@@ -964,7 +994,8 @@ static bool put_record(struct listing *listing, const char *name, size_t length,
 }
 
 /* A name of the layer below: hidden by a whiteout or by what was made here. */
-static bool put_lower(void *context, const char *name, size_t length, uint64_t number, unsigned type, uint64_t next)
+static bool put_lower(void *context, const char *name, size_t length, uint64_t number,
+                      unsigned type, uint64_t next)
 {
     struct listing *listing = context;
     spin_lock(&dentry_lock);
@@ -982,7 +1013,8 @@ static int list_directory(struct listing *listing)
     if (listing->offset == 0 && !put_record(listing, ".", 1, inode->number, type, 1)) {
         return 0;
     }
-    if (listing->offset == 1 && !put_record(listing, "..", 2, up(directory)->inode->number, type, 2)) {
+    if (listing->offset == 1 &&
+        !put_record(listing, "..", 2, up(directory)->inode->number, type, 2)) {
         return 0;
     }
     if (inode->operations->list != NULL && listing->offset < OFFSET_MADE_HERE) {
@@ -994,12 +1026,12 @@ static int list_directory(struct listing *listing)
     }
     listing->offset = MAX(listing->offset, OFFSET_MADE_HERE);
     spin_lock(&dentry_lock);
-    list_for_each(node, &directory->children) {
+    list_for_each (node, &directory->children) {
         struct dentry *child = list_entry(node, struct dentry, siblings);
         if ((child->flags & DENTRY_UPPER) != 0 && child->inode != NULL &&
             (child->cookie | OFFSET_MADE_HERE) > listing->offset &&
-            !put_record(listing, child->name, child->length, child->inode->number, child->inode->mode >> 12,
-                        child->cookie | OFFSET_MADE_HERE)) {
+            !put_record(listing, child->name, child->length, child->inode->number,
+                        child->inode->mode >> 12, child->cookie | OFFSET_MADE_HERE)) {
             break;
         }
     }
@@ -1009,7 +1041,8 @@ static int list_directory(struct listing *listing)
 
 static long directory_list(struct file *file, struct io_vector *io, uint64_t *offset)
 {
-    struct listing listing = {.directory = file->dentry, .size = MIN(io->remaining, 8192ul), .offset = *offset};
+    struct listing listing = {
+        .directory = file->dentry, .size = MIN(io->remaining, 8192ul), .offset = *offset};
     if (file->inode->links == 0) {
         return -ENOENT;
     }
@@ -1044,7 +1077,9 @@ bool dentry_is_empty(struct dentry *directory)
 
 const struct file_operations directory_operations = {.readdir = directory_list};
 
-/* --- opening -------------------------------------------------------------------------------------------------------- */
+/* --- opening
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static const struct file_operations path_operations;
 

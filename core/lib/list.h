@@ -5,13 +5,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 struct list {
     struct list *next, *prev;
 };
 
-#define LIST_INIT(name) {&(name), &(name)}
+#define LIST_INIT(name)                                                                            \
+    {                                                                                              \
+        &(name), &(name)                                                                           \
+    }
 
 static inline void list_init(struct list *list)
 {
@@ -62,9 +65,10 @@ static inline struct list *list_pop_front(struct list *list)
 
 #define list_entry(node, type, member) container_of(node, type, member)
 
-#define list_for_each(node, head) for (struct list *node = (head)->next; node != (head); node = node->next)
+#define list_for_each(node, head)                                                                  \
+    for (struct list *node = (head)->next; node != (head); node = node->next)
 
 /* The loop body may remove `node`. */
-#define list_for_each_safe(node, head)                                                                                 \
-    for (struct list *node = (head)->next, *node##_next = node->next; node != (head);                                  \
+#define list_for_each_safe(node, head)                                                             \
+    for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \
          node = node##_next, node##_next = node->next)

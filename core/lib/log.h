@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernel messages, and the end of the kernel when an invariant is broken. Messages at or above the level chosen by `log=` go to
- * the error stream; the last ones are kept for the panic report whatever the level. Any context. */
+/* Kernel messages, and the end of the kernel when an invariant is broken. Messages at or above the
+ * level chosen by `log=` go to the error stream; the last ones are kept for the panic report
+ * whatever the level. Any context. */
 #pragma once
 
 #include <stdarg.h>
@@ -25,22 +26,25 @@ int log_set_level(const char *name);
 /* Writes the kept lines to the error stream. */
 void log_replay(void);
 
-/* printf family: %d %i %u %x %X %o %c %s %p %% with width (also *), precision for %s and integers, flags `0`, `-`, `+`, `#`, and
- * h, hh, l, ll, z. Returns the length the whole text has, as C's snprintf. */
+/* printf family: %d %i %u %x %X %o %c %s %p %% with width (also *), precision for %s and integers,
+ * flags `0`, `-`, `+`, `#`, and h, hh, l, ll, z. Returns the length the whole text has, as C's
+ * snprintf. */
 int vformat(char *buffer, size_t size, const char *format, va_list arguments);
-int format(char *buffer, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int format(char *buffer, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
-/* An invariant of our own is broken: prints the message, registers, a symbolised backtrace and the last log lines, and
- * ends the machine. Never for bad input. */
+/* An invariant of our own is broken: prints the message, registers, a symbolised backtrace and the
+ * last log lines, and ends the machine. Never for bad input. */
 _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The same for an exception in kernel code. */
 struct regs;
-_Noreturn void panic_regs(const struct regs *regs, const char *format, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void panic_regs(const struct regs *regs, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-#define assert(condition)                                                                                              \
-    do {                                                                                                               \
-        if (__builtin_expect(!(condition), 0)) {                                                                       \
-            panic("%s:%d: assertion failed: %s", __FILE__, __LINE__, #condition);                                      \
-        }                                                                                                              \
+#define assert(condition)                                                                          \
+    do {                                                                                           \
+        if (__builtin_expect(!(condition), 0)) {                                                   \
+            panic("%s:%d: assertion failed: %s", __FILE__, __LINE__, #condition);                  \
+        }                                                                                          \
     } while (0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernel's random generator: ChaCha20 with fast key erasure (RFC 8439 for the block function), one state for each CPU, seeded by
- * hal_entropy and reseeded with time. */
+/* The kernel's random generator: ChaCha20 with fast key erasure (RFC 8439 for the block function),
+ * one state for each CPU, seeded by hal_entropy and reseeded with time. */
 #pragma once
 
 #include <stddef.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Spinlocks. A lock that an interrupt handler takes is always taken with the _irqsave form; the others may
- * be taken plainly, since kernel code is never preempted. Locks are taken in ascending order of their class; docs/locking.md
- * lists the classes and debug builds (-DUNIGORNEL_LOCK_CHECK) check the order. */
+/* Spinlocks. A lock that an interrupt handler takes is always taken with the _irqsave form; the
+ * others may be taken plainly, since kernel code is never preempted. Locks are taken in ascending
+ * order of their class; docs/locking.md lists the classes and debug builds (-DUNIGORNEL_LOCK_CHECK)
+ * check the order. */
 #pragma once
 
 #include <stdbool.h>
@@ -34,11 +35,17 @@ struct spinlock {
 };
 
 #ifdef UNIGORNEL_LOCK_CHECK
-#define SPINLOCK_INIT(lock_class_) {0, lock_class_}
+#define SPINLOCK_INIT(lock_class_)                                                                 \
+    {                                                                                              \
+        0, lock_class_                                                                             \
+    }
 void lock_check_acquire(struct spinlock *lock);
 void lock_check_release(struct spinlock *lock);
 #else
-#define SPINLOCK_INIT(lock_class_) {0}
+#define SPINLOCK_INIT(lock_class_)                                                                 \
+    {                                                                                              \
+        0                                                                                          \
+    }
 static inline void lock_check_acquire(struct spinlock *lock)
 {
     (void)lock;

@@ -15,4 +15,5 @@ int strcmp(const char *left, const char *right);
 int strncmp(const char *left, const char *right, size_t size);
 char *strchr(const char *text, int byte);
 char *strrchr(const char *text, int byte);
-char *strncpy(char *restrict to, const char *restrict from, size_t size); /* pads with NULs, as in C */
+char *strncpy(char *restrict to, const char *restrict from,
+              size_t size); /* pads with NULs, as in C */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Names for addresses. The kernel's table comes from scripts/symbols.py; the program's is Go's pclntab (Go's internal/abi and
- * debug/gosym describe it), which is read with every offset checked, since a trace must not fault. */
+/* Names for addresses. The kernel's table comes from scripts/symbols.py; the program's is Go's
+ * pclntab (Go's internal/abi and debug/gosym describe it), which is read with every offset checked,
+ * since a trace must not fault. */
 #include "core/lib/symbols.h"
 
 #include <stdbool.h>
@@ -34,16 +35,18 @@ struct function_entry {
 static const struct pclntab_header *program_table(void)
 {
     const struct pclntab_header *header = (const void *)image_info.pclntab;
-    if (header == NULL || image_info.pclntab_size < sizeof(*header) || header->magic != PCLNTAB_MAGIC ||
-        header->functions_offset >= image_info.pclntab_size ||
+    if (header == NULL || image_info.pclntab_size < sizeof(*header) ||
+        header->magic != PCLNTAB_MAGIC || header->functions_offset >= image_info.pclntab_size ||
         header->names_offset >= image_info.pclntab_size ||
-        header->function_count > (image_info.pclntab_size - header->functions_offset) / sizeof(struct function_entry)) {
+        header->function_count >
+            (image_info.pclntab_size - header->functions_offset) / sizeof(struct function_entry)) {
         return NULL;
     }
     return header;
 }
 
-static const char *program_function_name(const struct pclntab_header *header, const struct function_entry *function)
+static const char *program_function_name(const struct pclntab_header *header,
+                                         const struct function_entry *function)
 {
     uint64_t data = header->functions_offset + function->data_offset;
     if (data + 8 > image_info.pclntab_size) {
@@ -61,7 +64,8 @@ static const char *program_name(uintptr_t address, uintptr_t *start)
     if (header == NULL || address < image_info.text_start) {
         return NULL;
     }
-    const struct function_entry *functions = (const void *)((const char *)header + header->functions_offset);
+    const struct function_entry *functions =
+        (const void *)((const char *)header + header->functions_offset);
     uint64_t offset = address - image_info.text_start;
     uint64_t low = 0, high = header->function_count;
     while (low < high) {
@@ -120,7 +124,8 @@ uintptr_t program_symbol(const char *name)
     if (header == NULL) {
         return 0;
     }
-    const struct function_entry *functions = (const void *)((const char *)header + header->functions_offset);
+    const struct function_entry *functions =
+        (const void *)((const char *)header + header->functions_offset);
     for (uint64_t i = 0; i < header->function_count; i++) {
         const char *candidate = program_function_name(header, &functions[i]);
         if (candidate != NULL && strcmp(candidate, name) == 0) {

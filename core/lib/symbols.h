@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Names for addresses of kernel and program, for traces. The kernel's table is made by the link (scripts/symbols.py); the
- * program's is Go's own pclntab, found through the image information. Any context, no locks, no allocation. */
+/* Names for addresses of kernel and program, for traces. The kernel's table is made by the link
+ * (scripts/symbols.py); the program's is Go's own pclntab, found through the image information. Any
+ * context, no locks, no allocation. */
 #pragma once
 
 #include <stddef.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The system calls of this folder with their Linux numbers; included more than once, with SYSCALL_HANDLER as the includer wants it. */
+/* The system calls of this folder with their Linux numbers; included more than once, with
+ * SYSCALL_HANDLER as the includer wants it. */
 #include "core/syscall/syscall.h"
 
 #ifndef SYSCALL_HANDLER

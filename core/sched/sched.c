@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The scheduler: run queues, switching, sleeping, waking, stealing, idling. A thread's state changes from sleeping to runnable under
- * the run-queue lock of thread->cpu; the waker then waits until the CPU that put it to sleep is off its stack (on_cpu). */
+/* The scheduler: run queues, switching, sleeping, waking, stealing, idling. A thread's state
+ * changes from sleeping to runnable under the run-queue lock of thread->cpu; the waker then waits
+ * until the CPU that put it to sleep is off its stack (on_cpu). */
 #include "core/sched/sched.h"
 
 #include <linux/errno.h>
@@ -13,7 +14,8 @@
 
 #define SLICE_NS 5000000ull
 
-/* How long a CPU with nothing to do looks out for work before it halts: a wake-up within that time costs no interrupt. */
+/* How long a CPU with nothing to do looks out for work before it halts: a wake-up within that time
+ * costs no interrupt. */
 #define IDLE_POLL_NS 20000ull
 
 static struct cpu boot_cpu;
@@ -58,7 +60,9 @@ void sched_boot_cpu_init(void)
     cpu_init(&boot_cpu, 0, &boot_thread);
 }
 
-/* --- run queues ------------------------------------------------------------------------------------------------- */
+/* --- run queues
+ * -------------------------------------------------------------------------------------------------
+ */
 
 /* Makes `cpu` look at its run queue. Interrupts masked. */
 static void kick(struct cpu *cpu)
@@ -101,7 +105,8 @@ static void start_slice(struct cpu *cpu)
     }
 }
 
-/* Takes an idle CPU among `allowed`, `preferred` first, so that no other waker chooses it too. NULL: none idles. */
+/* Takes an idle CPU among `allowed`, `preferred` first, so that no other waker chooses it too.
+ * NULL: none idles. */
 static struct cpu *claim_idle(uint64_t allowed, unsigned preferred)
 {
     uint64_t idle = __atomic_load_n(&idle_cpus, __ATOMIC_RELAXED) & allowed;
@@ -125,7 +130,8 @@ static struct cpu *choose_cpu(const struct thread *thread)
     }
     struct cpu *cpu = claim_idle(allowed, thread->cpu);
     if (cpu == NULL) {
-        cpu = cpus[(allowed >> thread->cpu & 1) != 0 ? thread->cpu : (unsigned)__builtin_ctzll(allowed)];
+        cpu = cpus[(allowed >> thread->cpu & 1) != 0 ? thread->cpu
+                                                     : (unsigned)__builtin_ctzll(allowed)];
     }
     return cpu;
 }
@@ -153,7 +159,7 @@ static void enqueue(struct thread *thread)
 
 static struct thread *take_from(struct cpu *cpu, unsigned for_cpu)
 {
-    list_for_each(node, &cpu->run_queue) {
+    list_for_each (node, &cpu->run_queue) {
         struct thread *thread = list_entry(node, struct thread, run_node);
         if ((thread->affinity >> for_cpu & 1) != 0) {
             list_remove(node);
@@ -206,7 +212,9 @@ static struct thread *pick_next(struct cpu *cpu)
     return thread != NULL ? thread : steal(cpu);
 }
 
-/* --- switching ------------------------------------------------------------------------------------------------------ */
+/* --- switching
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /* What the thread that got the CPU does for the one that gave it up. Interrupts masked. */
 void sched_finish_switch(void)
@@ -232,7 +240,8 @@ static void account(struct thread *thread, uint64_t now)
     cpu_timer_account(thread);
 }
 
-/* Interrupts masked; `next` is off every run queue. `requeue`: the current thread is still runnable. */
+/* Interrupts masked; `next` is off every run queue. `requeue`: the current thread is still
+ * runnable. */
 static void switch_to(struct cpu *cpu, struct thread *next, bool requeue)
 {
     struct thread *previous = current_thread();
@@ -244,7 +253,8 @@ static void switch_to(struct cpu *cpu, struct thread *next, bool requeue)
     __atomic_and_fetch(&next->work, ~(uint32_t)WORK_RESCHEDULE, __ATOMIC_RELAXED);
     bool others_wait = requeue || __atomic_load_n(&cpu->run_count, __ATOMIC_RELAXED) != 0;
     uint64_t slice_end = others_wait && next != cpu->idle ? now + SLICE_NS : UINT64_MAX;
-    bool update = slice_end != cpu->slice_end || cpu_timer_active(previous) || cpu_timer_active(next);
+    bool update =
+        slice_end != cpu->slice_end || cpu_timer_active(previous) || cpu_timer_active(next);
     cpu->slice_end = slice_end;
     cpu->previous = previous;
     cpu->requeue = requeue;
@@ -253,7 +263,8 @@ static void switch_to(struct cpu *cpu, struct thread *next, bool requeue)
     sched_finish_switch();
 }
 
-/* Gives the CPU to another thread, to idle if there is none. Interrupts masked; the caller has parked itself. */
+/* Gives the CPU to another thread, to idle if there is none. Interrupts masked; the caller has
+ * parked itself. */
 static void schedule(void)
 {
     struct cpu *cpu = this_cpu();
@@ -289,7 +300,8 @@ void sched_reschedule(void)
     }
 }
 
-/* --- sleeping and waking ---------------------------------------------------------------------------------------------- */
+/* --- sleeping and waking
+ * ---------------------------------------------------------------------------------------------- */
 
 void thread_prepare_sleep(enum thread_state state)
 {
@@ -356,7 +368,8 @@ static bool change_state(struct thread *thread, uint32_t from)
                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
-/* A thread that has not parked yet just goes on; one that has is put into a queue, once its CPU is off its stack. */
+/* A thread that has not parked yet just goes on; one that has is put into a queue, once its CPU is
+ * off its stack. */
 static bool wake_from(struct thread *thread, uint32_t sleeping, uint32_t parked)
 {
     if (change_state(thread, sleeping)) {
@@ -393,7 +406,9 @@ void thread_notify_signal(struct thread *thread)
     hal_irq_restore(irq);
 }
 
-/* --- interrupts ------------------------------------------------------------------------------------------------------ */
+/* --- interrupts
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 void core_timer_expired(void)
 {
@@ -424,7 +439,9 @@ void core_kicked(void)
     }
 }
 
-/* --- idling ------------------------------------------------------------------------------------------------------------ */
+/* --- idling
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static bool work_waits(const struct cpu *cpu)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads on CPUs. Every CPU has a run queue of its own, guarded by its lock; an idle CPU steals from the longest. Kernel code is never
- * preempted: a thread gives its CPU up when it sleeps, or on its way back to the program when its time slice is
- * over. No tick: the one-shot timer is armed for the earliest of the CPU's timers and, while others
- * wait in its queue, the end of the slice. */
+/* Threads on CPUs. Every CPU has a run queue of its own, guarded by its lock; an idle CPU steals
+ * from the longest. Kernel code is never preempted: a thread gives its CPU up when it sleeps, or on
+ * its way back to the program when its time slice is over. No tick: the one-shot timer is armed for
+ * the earliest of the CPU's timers and, while others wait in its queue, the end of the slice. */
 #pragma once
 
 #include <stdbool.h>
@@ -35,22 +35,23 @@ struct thread {
     struct hal_thread hal; /* first */
     uint32_t work;         /* WORK_ bits, atomic; its offset is known to the assembly */
     int32_t tid;
-    uint32_t state;        /* enum thread_state; atomic, changed by compare-and-swap */
-    uint32_t on_cpu;       /* 1 while a CPU uses its stack; cleared after the switch away; atomic */
-    uint32_t cpu;          /* the CPU it runs on or ran on last */
-    uint64_t affinity;     /* bit per CPU it may run on */
-    struct list run_node;  /* in a run queue; run-queue lock */
-    struct list all_node;  /* in the list of all threads; thread-list lock */
-    uint64_t run_ns;       /* CPU time used; updated at each switch */
-    uint64_t started_ns;   /* when it last got its CPU */
+    uint32_t state;       /* enum thread_state; atomic, changed by compare-and-swap */
+    uint32_t on_cpu;      /* 1 while a CPU uses its stack; cleared after the switch away; atomic */
+    uint32_t cpu;         /* the CPU it runs on or ran on last */
+    uint64_t affinity;    /* bit per CPU it may run on */
+    struct list run_node; /* in a run queue; run-queue lock */
+    struct list all_node; /* in the list of all threads; thread-list lock */
+    uint64_t run_ns;      /* CPU time used; updated at each switch */
+    uint64_t started_ns;  /* when it last got its CPU */
     struct cpu_timer *cpu_timers; /* armed on this thread's CPU time; core/time/cpu_timer.c */
-    uint64_t timed_ns;     /* CPU time that timers on the process's time have counted; core/time/cpu_timer.c */
-    bool kernel;           /* never runs the program */
-    bool in_syscall;       /* the frame is that of a system call that may be restarted */
-    uintptr_t clear_tid;   /* CLONE_CHILD_CLEARTID, set_tid_address; 0: none */
+    uint64_t timed_ns;            /* CPU time that timers on the process's time have counted;
+                                     core/time/cpu_timer.c */
+    bool kernel;                  /* never runs the program */
+    bool in_syscall;              /* the frame is that of a system call that may be restarted */
+    uintptr_t clear_tid;          /* CLONE_CHILD_CLEARTID, set_tid_address; 0: none */
     uintptr_t robust_list;
     struct signal_thread *signal; /* core/signal; NULL for kernel threads */
-    char name[16];         /* comm */
+    char name[16];                /* comm */
 };
 
 struct cpu {
@@ -61,9 +62,9 @@ struct cpu {
     struct thread *idle;
     struct thread *previous; /* whom we switched away from, until its on_cpu is cleared */
     bool requeue;            /* `previous` is still runnable */
-    bool update_timer;       /* the switch that is under way changes what the timer is to wait for */
-    bool polling;            /* idle and looking at run_count: needs no kick; atomic */
-    uint64_t slice_end;      /* monotonic ns, or UINT64_MAX: nobody waits */
+    bool update_timer;  /* the switch that is under way changes what the timer is to wait for */
+    bool polling;       /* idle and looking at run_count: needs no kick; atomic */
+    uint64_t slice_end; /* monotonic ns, or UINT64_MAX: nobody waits */
     struct timer_queue timers;
     uint64_t idle_ns;
     bool resched_kick; /* a kick is on its way */
@@ -93,10 +94,12 @@ _Noreturn void sched_become_idle(void);
 /* Bit per running CPU. */
 uint64_t sched_online_cpus(void);
 
-/* Arms this CPU's one-shot timer for its earliest timer or the end of the slice. Interrupts masked. */
+/* Arms this CPU's one-shot timer for its earliest timer or the end of the slice. Interrupts masked.
+ */
 void sched_update_timer(void);
 
-/* Makes a thread with a kernel stack and extended state, not yet runnable; entry(argument) runs on its stack. -ENOMEM, -EAGAIN (too many threads). */
+/* Makes a thread with a kernel stack and extended state, not yet runnable; entry(argument) runs on
+ * its stack. -ENOMEM, -EAGAIN (too many threads). */
 int thread_create(struct thread **out, const char *name, void (*entry)(void *), void *argument);
 
 /* Gives a new thread of the program its id and makes it findable. */
@@ -111,7 +114,8 @@ void thread_discard(struct thread *thread);
 /* Ends the calling thread; its stack is freed later. */
 _Noreturn void thread_exit(void);
 
-/* Finds a thread by its id and calls `fn` with it while it cannot go away. -ESRCH when there is none, else what `fn` returns. `fn` may take LOCK_SIGNAL. */
+/* Finds a thread by its id and calls `fn` with it while it cannot go away. -ESRCH when there is
+ * none, else what `fn` returns. `fn` may take LOCK_SIGNAL. */
 int thread_with(int32_t tid, int (*fn)(struct thread *, void *), void *context);
 
 /* Calls `fn` for each program thread; stops when it returns false. */
@@ -121,18 +125,19 @@ unsigned thread_count(void);
 /* Sleeping goes in three steps, so that a wake-up between the check and the sleep is never lost:
  *     thread_prepare_sleep(THREAD_SLEEPING_SIGNAL);
  *     if (condition()) thread_cancel_sleep(); else result = thread_sleep(deadline);
- * thread_sleep returns 0 after a wake-up (perhaps a spurious one: check again), -ETIMEDOUT at `deadline` (monotonic ns; UINT64_MAX: none),
- * -EINTR when a signal is deliverable and the state was THREAD_SLEEPING_SIGNAL. No spinlock held. */
+ * thread_sleep returns 0 after a wake-up (perhaps a spurious one: check again), -ETIMEDOUT at
+ * `deadline` (monotonic ns; UINT64_MAX: none), -EINTR when a signal is deliverable and the state
+ * was THREAD_SLEEPING_SIGNAL. No spinlock held. */
 void thread_prepare_sleep(enum thread_state state);
 void thread_cancel_sleep(void);
 int thread_sleep(uint64_t deadline);
 
-/* Makes a sleeping thread runnable, on an idle CPU if there is one; does nothing to one that is not asleep. The caller
- * makes sure that the thread exists. Any context. */
+/* Makes a sleeping thread runnable, on an idle CPU if there is one; does nothing to one that is not
+ * asleep. The caller makes sure that the thread exists. Any context. */
 void thread_wake(struct thread *thread);
 
-/* As thread_wake, but only when it sleeps in THREAD_SLEEPING_SIGNAL; when it runs the program on another CPU, that CPU is
- * kicked so that it looks at `work`. For signals. */
+/* As thread_wake, but only when it sleeps in THREAD_SLEEPING_SIGNAL; when it runs the program on
+ * another CPU, that CPU is kicked so that it looks at `work`. For signals. */
 void thread_notify_signal(struct thread *thread);
 
 /* Lets others run first. */
@@ -144,23 +149,29 @@ bool thread_signal_pending(void);
 /* Used by core_return_to_user: yields when WORK_RESCHEDULE is set. */
 void sched_reschedule(void);
 
-/* Sleeping lock for long sections that may block or fault; not from interrupts. First come, first served. */
+/* Sleeping lock for long sections that may block or fault; not from interrupts. First come, first
+ * served. */
 struct mutex {
     uint32_t state; /* 0 free, 1 held, 2 held and somebody waits */
     struct spinlock lock;
     struct list waiters; /* struct mutex_waiter, lock */
 };
 
-#define MUTEX_INIT(name) {0, SPINLOCK_INIT(LOCK_WAIT_QUEUE), LIST_INIT((name).waiters)}
+#define MUTEX_INIT(name)                                                                           \
+    {                                                                                              \
+        0, SPINLOCK_INIT(LOCK_WAIT_QUEUE), LIST_INIT((name).waiters)                               \
+    }
 void mutex_init(struct mutex *mutex);
 void mutex_lock(struct mutex *mutex);
 bool mutex_try_lock(struct mutex *mutex);
 void mutex_unlock(struct mutex *mutex);
 
-/* Sleeping reader-writer lock: many readers or one writer; a waiting writer keeps new readers out. Not recursive. */
+/* Sleeping reader-writer lock: many readers or one writer; a waiting writer keeps new readers out.
+ * Not recursive. */
 struct rwlock {
     int32_t count; /* readers; -1: a writer; atomic */
-    uint32_t writers_waiting; /* threads in `waiters`, readers too: they keep new readers out; atomic */
+    uint32_t
+        writers_waiting; /* threads in `waiters`, readers too: they keep new readers out; atomic */
     struct spinlock lock;
     struct list waiters; /* lock */
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads: their stacks, their ids, their beginning and end. threads.lock guards the table and the cache of stacks. */
+/* Threads: their stacks, their ids, their beginning and end. threads.lock guards the table and the
+ * cache of stacks. */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
@@ -21,7 +22,8 @@ static struct {
     struct list buckets[BUCKETS]; /* of struct thread by all_node */
     unsigned count;
     int32_t next_tid;
-    uintptr_t free_stacks; /* tops of unused stacks, each linked through the word below its top; 0: none */
+    uintptr_t free_stacks; /* tops of unused stacks, each linked through the word below its top; 0:
+                              none */
     uintptr_t next_slot;
 } threads = {
     .lock = SPINLOCK_INIT(LOCK_THREADS),
@@ -38,7 +40,9 @@ static struct list *bucket(int32_t tid)
     return list;
 }
 
-/* --- stacks ------------------------------------------------------------------------------------------------------- */
+/* --- stacks
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static void stack_free(uintptr_t top)
 {
@@ -80,14 +84,17 @@ static uintptr_t stack_alloc(void)
     return top;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------ */
+/* --- life
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 struct start {
     void (*entry)(void *);
     void *argument;
 };
 
-/* Every thread starts here, inside a switch. The start block lies at the top of its stack, where a frame of the program will be. */
+/* Every thread starts here, inside a switch. The start block lies at the top of its stack, where a
+ * frame of the program will be. */
 static void thread_main(void *argument)
 {
     struct start start = *(struct start *)argument;
@@ -172,13 +179,15 @@ void thread_discard(struct thread *thread)
     hal_irq_restore(irq);
 }
 
-/* --- table ------------------------------------------------------------------------------------------------------------ */
+/* --- table
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 int thread_with(int32_t tid, int (*fn)(struct thread *, void *), void *context)
 {
     int result = -ESRCH;
     bool irq = spin_lock_irqsave(&threads.lock);
-    list_for_each(node, bucket(tid)) {
+    list_for_each (node, bucket(tid)) {
         struct thread *thread = list_entry(node, struct thread, all_node);
         if (thread->tid == tid) {
             result = fn(thread, context);
@@ -194,7 +203,7 @@ void thread_for_each(bool (*fn)(struct thread *, void *), void *context)
     bool irq = spin_lock_irqsave(&threads.lock);
     bool more = true;
     for (unsigned i = 0; i < BUCKETS && more; i++) {
-        list_for_each(node, bucket((int32_t)i)) {
+        list_for_each (node, bucket((int32_t)i)) {
             more = fn(list_entry(node, struct thread, all_node), context);
             if (!more) {
                 break;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Wait queues: who wants to know that something (a file, a socket, a child) has changed. An entry is a callback, so that a sleeping
- * thread and an epoll set hang on the same queue. Events are the POLL bits of Linux (poll(2)). */
+/* Wait queues: who wants to know that something (a file, a socket, a child) has changed. An entry
+ * is a callback, so that a sleeping thread and an epoll set hang on the same queue. Events are the
+ * POLL bits of Linux (poll(2)). */
 #pragma once
 
 #include <stdint.h>
@@ -10,7 +11,8 @@
 
 struct wait_entry {
     struct list node; /* queue lock */
-    /* Called with the queue's lock held and interrupts masked: short, and must not take the queue's lock. */
+    /* Called with the queue's lock held and interrupts masked: short, and must not take the queue's
+     * lock. */
     void (*notify)(struct wait_entry *entry, uint32_t events);
     struct wait_queue *queue; /* NULL: not on a queue */
 };
@@ -35,26 +37,27 @@ struct thread_waiter {
 
 void thread_waiter_init(struct thread_waiter *waiter);
 
-/* Sleeps until `condition` is true: 0, -ETIMEDOUT or -EINTR as thread_sleep. Evaluates `condition` with no lock held. */
-#define wait_event(queue, deadline, condition)                                                                         \
-    ({                                                                                                                 \
-        struct thread_waiter waiter_;                                                                                  \
-        int result_ = 0;                                                                                               \
-        thread_waiter_init(&waiter_);                                                                                  \
-        wait_queue_add((queue), &waiter_.entry);                                                                       \
-        for (;;) {                                                                                                     \
-            thread_prepare_sleep(THREAD_SLEEPING_SIGNAL);                                                              \
-            if (condition) {                                                                                           \
-                thread_cancel_sleep();                                                                                 \
-                result_ = 0;                                                                                           \
-                break;                                                                                                 \
-            }                                                                                                          \
-            if (result_ != 0) {                                                                                        \
-                thread_cancel_sleep();                                                                                 \
-                break;                                                                                                 \
-            }                                                                                                          \
-            result_ = thread_sleep(deadline);                                                                          \
-        }                                                                                                              \
-        wait_queue_remove(&waiter_.entry);                                                                             \
-        result_;                                                                                                       \
+/* Sleeps until `condition` is true: 0, -ETIMEDOUT or -EINTR as thread_sleep. Evaluates `condition`
+ * with no lock held. */
+#define wait_event(queue, deadline, condition)                                                     \
+    ({                                                                                             \
+        struct thread_waiter waiter_;                                                              \
+        int result_ = 0;                                                                           \
+        thread_waiter_init(&waiter_);                                                              \
+        wait_queue_add((queue), &waiter_.entry);                                                   \
+        for (;;) {                                                                                 \
+            thread_prepare_sleep(THREAD_SLEEPING_SIGNAL);                                          \
+            if (condition) {                                                                       \
+                thread_cancel_sleep();                                                             \
+                result_ = 0;                                                                       \
+                break;                                                                             \
+            }                                                                                      \
+            if (result_ != 0) {                                                                    \
+                thread_cancel_sleep();                                                             \
+                break;                                                                             \
+            }                                                                                      \
+            result_ = thread_sleep(deadline);                                                      \
+        }                                                                                          \
+        wait_queue_remove(&waiter_.entry);                                                         \
+        result_;                                                                                   \
     })

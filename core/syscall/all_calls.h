@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Every system call there is, by the folder that handles it. Included with SYSCALL_HANDLER defined as what is wanted of each. */
+/* Every system call there is, by the folder that handles it. Included with SYSCALL_HANDLER defined
+ * as what is wanted of each. */
 #include <asm/unistd_64.h>
 
 /* Newer than Debian 12's headers. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* System calls of core/syscall/process.c and info.c, for whoever defines SYSCALL_HANDLER (core/syscall/table.c). */
+/* System calls of core/syscall/process.c and info.c, for whoever defines SYSCALL_HANDLER
+ * (core/syscall/table.c). */
 SYSCALL_HANDLER(sched_yield)       /* 24 */
 SYSCALL_HANDLER(getpid)            /* 39 */
 SYSCALL_HANDLER(clone)             /* 56 */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The trace of system calls. What each argument is comes from a signature string, one letter an argument. */
+/* The trace of system calls. What each argument is comes from a signature string, one letter an
+ * argument. */
 #include "core/syscall/strace.h"
 
 #include <asm/unistd_64.h>
@@ -19,24 +20,48 @@ static const struct {
 #undef SYSCALL_HANDLER
 };
 
-/* d: decimal, x: hexadecimal, o: octal, s: path, b: a buffer that was written to the file, its length is the next argument.
- * Calls without an entry show six hexadecimal words. */
+/* d: decimal, x: hexadecimal, o: octal, s: path, b: a buffer that was written to the file, its
+ * length is the next argument. Calls without an entry show six hexadecimal words. */
 static const struct {
     uint16_t number;
     const char *arguments;
 } signatures[] = {
-    {__NR_read, "dxd"},         {__NR_write, "dbd"},         {__NR_close, "d"},
-    {__NR_openat, "dsxo"},      {__NR_mmap, "xdxxdx"},       {__NR_munmap, "xd"},
-    {__NR_mprotect, "xdx"},     {__NR_madvise, "xdd"},       {__NR_futex, "xddxxd"},
-    {__NR_clone, "xxxxx"},      {__NR_exit, "d"},            {__NR_exit_group, "d"},
-    {__NR_getpid, ""},          {__NR_gettid, ""},           {__NR_getppid, ""},
-    {__NR_tgkill, "ddd"},       {__NR_rt_sigaction, "dxxd"}, {__NR_rt_sigprocmask, "dxxd"},
-    {__NR_rt_sigreturn, ""},    {__NR_sigaltstack, "xx"},    {__NR_nanosleep, "xx"},
-    {__NR_sched_yield, ""},     {__NR_epoll_ctl, "dddx"},    {__NR_epoll_pwait, "dxddxd"},
-    {__NR_epoll_create1, "x"},  {__NR_fcntl, "ddx"},         {__NR_newfstatat, "dsxx"},
-    {__NR_readlinkat, "dsxd"},  {__NR_arch_prctl, "xx"},     {__NR_sched_getaffinity, "ddx"},
-    {__NR_getrandom, "xdx"},    {__NR_prlimit64, "ddxx"},    {__NR_pipe2, "xx"},
-    {__NR_eventfd2, "dx"},      {__NR_clock_gettime, "dx"},  {__NR_kill, "dd"},
+    {__NR_read, "dxd"},
+    {__NR_write, "dbd"},
+    {__NR_close, "d"},
+    {__NR_openat, "dsxo"},
+    {__NR_mmap, "xdxxdx"},
+    {__NR_munmap, "xd"},
+    {__NR_mprotect, "xdx"},
+    {__NR_madvise, "xdd"},
+    {__NR_futex, "xddxxd"},
+    {__NR_clone, "xxxxx"},
+    {__NR_exit, "d"},
+    {__NR_exit_group, "d"},
+    {__NR_getpid, ""},
+    {__NR_gettid, ""},
+    {__NR_getppid, ""},
+    {__NR_tgkill, "ddd"},
+    {__NR_rt_sigaction, "dxxd"},
+    {__NR_rt_sigprocmask, "dxxd"},
+    {__NR_rt_sigreturn, ""},
+    {__NR_sigaltstack, "xx"},
+    {__NR_nanosleep, "xx"},
+    {__NR_sched_yield, ""},
+    {__NR_epoll_ctl, "dddx"},
+    {__NR_epoll_pwait, "dxddxd"},
+    {__NR_epoll_create1, "x"},
+    {__NR_fcntl, "ddx"},
+    {__NR_newfstatat, "dsxx"},
+    {__NR_readlinkat, "dsxd"},
+    {__NR_arch_prctl, "xx"},
+    {__NR_sched_getaffinity, "ddx"},
+    {__NR_getrandom, "xdx"},
+    {__NR_prlimit64, "ddxx"},
+    {__NR_pipe2, "xx"},
+    {__NR_eventfd2, "dx"},
+    {__NR_clock_gettime, "dx"},
+    {__NR_kill, "dd"},
 };
 
 static const char *name_of(uint64_t number)
@@ -84,15 +109,19 @@ static size_t append_path(char *line, size_t size, uintptr_t address)
 {
     char path[128];
     long length = copy_string_from_user(path, address, sizeof(path));
-    return length < 0 ? (size_t)format(line, size, "%#lx", address) : (size_t)format(line, size, "\"%s\"", path);
+    return length < 0 ? (size_t)format(line, size, "%#lx", address)
+                      : (size_t)format(line, size, "\"%s\"", path);
 }
 
-static size_t append_argument(char *line, size_t size, char kind, const struct syscall_args *args, unsigned index)
+static size_t append_argument(char *line, size_t size, char kind, const struct syscall_args *args,
+                              unsigned index)
 {
     uint64_t value = args->arg[index];
     switch (kind) {
     case 'd':
-        return (size_t)format(line, size, "%ld", (long)(int64_t)(value == (uint32_t)value ? (int32_t)value : (int64_t)value));
+        return (size_t)format(
+            line, size, "%ld",
+            (long)(int64_t)(value == (uint32_t)value ? (int32_t)value : (int64_t)value));
     case 'o':
         return (size_t)format(line, size, "%#lo", (unsigned long)value);
     case 's':

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How a system call reaches its handler: the gate leaves a frame (hal/include/regs.h) and calls the handler of table.c with
- * the address of the six arguments in it. */
+/* How a system call reaches its handler: the gate leaves a frame (hal/include/regs.h) and calls the
+ * handler of table.c with the address of the six arguments in it. */
 #pragma once
 
 #include <stddef.h>

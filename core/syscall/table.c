@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Which handler does which system call (numbers: Linux, arch/x86/include/uapi), and the second table that goes through
- * the trace of `log=strace`. The gate takes its table from core_syscalls. */
+/* Which handler does which system call (numbers: Linux, arch/x86/include/uapi), and the second
+ * table that goes through the trace of `log=strace`. The gate takes its table from core_syscalls.
+ */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the platform keeps for each CPU and each thread. Core embeds these as the first member of its own
- * `struct cpu` and `struct thread`. The assembly in hal/x86_64 knows the offsets (frame.inc); static assertions
- * in hal/x86_64/thread.c keep the two in step. */
+/* What the platform keeps for each CPU and each thread. Core embeds these as the first member of
+ * its own `struct cpu` and `struct thread`. The assembly in hal/x86_64 knows the offsets
+ * (frame.inc); static assertions in hal/x86_64/thread.c keep the two in step. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,12 +14,13 @@
 
 struct hal_thread {
     uint64_t kernel_stack_top; /* first address above the stack; 16-byte aligned */
-    uint64_t saved_rsp;        /* where hal_switch left off; valid while the thread is not running */
-    uint64_t fs_base;          /* the program's TLS base; only arch_prctl and clone change it */
-    void *xstate;              /* 64-byte aligned area of hal_xstate_size() bytes */
-    bool xstate_live;          /* inside a kernel entry: vector registers hold values of the program that must
-                                  survive a switch (any entry but the system-call gate, whose callers have none) */
-    uint32_t mxcsr;            /* control words across a switch made with !xstate_live */
+    uint64_t saved_rsp; /* where hal_switch left off; valid while the thread is not running */
+    uint64_t fs_base;   /* the program's TLS base; only arch_prctl and clone change it */
+    void *xstate;       /* 64-byte aligned area of hal_xstate_size() bytes */
+    bool xstate_live;   /* inside a kernel entry: vector registers hold values of the program that
+                           must   survive a switch (any entry but the system-call gate, whose callers
+                           have none) */
+    uint32_t mxcsr;     /* control words across a switch made with !xstate_live */
     uint16_t x87_control;
 };
 
@@ -31,7 +32,8 @@ struct hal_cpu {
     void *platform; /* the platform's own data for this CPU */
 };
 
-/* The calling CPU. Stable only while the caller cannot move: kernel code moves only when it blocks. */
+/* The calling CPU. Stable only while the caller cannot move: kernel code moves only when it blocks.
+ */
 static inline struct hal_cpu *hal_this_cpu(void)
 {
     struct hal_cpu *cpu;

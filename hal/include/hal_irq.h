@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Masking of interrupts on the calling CPU, and a hint for spin loops. Inline because every lock uses it. */
+/* Masking of interrupts on the calling CPU, and a hint for spin loops. Inline because every lock
+ * uses it. */
 #pragma once
 
 #include <stdbool.h>

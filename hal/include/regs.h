@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The register frame that every entry into the kernel leaves at the top of the thread's kernel stack: a system
- * call, an exception and an interrupt all use this one layout. The tail from `rip` on is what IRETQ takes. Its
- * offsets are repeated in hal/x86_64/frame.inc. */
+/* The register frame that every entry into the kernel leaves at the top of the thread's kernel
+ * stack: a system call, an exception and an interrupt all use this one layout. The tail from `rip`
+ * on is what IRETQ takes. Its offsets are repeated in hal/x86_64/frame.inc. */
 #pragma once
 
 #include <stdint.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Descriptor tables and control registers of a CPU (Intel SDM 3A 6-8): one code and one data segment of ring 0, a TSS for the
- * IST stacks, and an IDT, shared by all CPUs, whose every vector switches to one of them. */
+/* Descriptor tables and control registers of a CPU (Intel SDM 3A 6-8): one code and one data
+ * segment of ring 0, a TSS for the IST stacks, and an IDT, shared by all CPUs, whose every vector
+ * switches to one of them. */
+#include "cpu.h"
 #include "core/lib/string.h"
 #include "core/mm/page.h"
 #include "hal.h"
 #include "hal/x86_64/x86.h"
-#include "cpu.h"
 
 #define IST_COMMON 1 /* interrupt.asm leaves it at once */
 #define IST_NMI 2
@@ -97,16 +98,18 @@ void cpu_setup(struct hal_cpu *cpu, struct cpu_tables *tables)
     uint64_t base = (uint64_t)tss;
     tables->gdt[SELECTOR_CODE / 8] = 0x00af9b000000ffff;
     tables->gdt[SELECTOR_DATA / 8] = 0x00cf93000000ffff;
-    tables->gdt[SELECTOR_TSS / 8] = (sizeof(*tss) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
-                                    (base >> 24 & 0xff) << 56;
+    tables->gdt[SELECTOR_TSS / 8] =
+        (sizeof(*tss) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24 & 0xff) << 56;
     tables->gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
 
     struct descriptor_pointer gdt_pointer = {sizeof(tables->gdt) - 1, (uint64_t)tables->gdt};
     struct descriptor_pointer idt_pointer = {sizeof(idt) - 1, (uint64_t)idt};
     __asm__ volatile("lgdt %0" ::"m"(gdt_pointer));
-    /* The selectors are those of the boot tables, so only the hidden parts would change: reload CS and SS. */
-    __asm__ volatile("pushq %0; leaq 1f(%%rip), %%rax; pushq %%rax; lretq; 1: movl %1, %%ss"
-                     ::"i"(SELECTOR_CODE), "r"(SELECTOR_DATA)
+    /* The selectors are those of the boot tables, so only the hidden parts would change: reload CS
+     * and SS. */
+    __asm__ volatile("pushq %0; leaq 1f(%%rip), %%rax; pushq %%rax; lretq; 1: movl %1, %%ss" ::"i"(
+                         SELECTOR_CODE),
+                     "r"(SELECTOR_DATA)
                      : "rax", "memory");
     __asm__ volatile("lidt %0" ::"m"(idt_pointer));
     __asm__ volatile("ltr %w0" ::"r"(SELECTOR_TSS));

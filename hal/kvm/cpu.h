@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Descriptor tables, paging and early entry of bare metal: what start.c and smp.c need of cpu.c and paging.c. */
+/* Descriptor tables, paging and early entry of bare metal: what start.c and smp.c need of cpu.c and
+ * paging.c. */
 #pragma once
 
 #include <stddef.h>
@@ -12,8 +13,8 @@ struct cpu_tables;
 /* The tables of another CPU: 0, or -1 when there is no memory. */
 int cpu_tables_alloc(struct cpu_tables **out);
 
-/* Makes the calling CPU `cpu`: GDT, IDT, TSS, GS base, system-call and vector-register set-up. `tables` NULL: the
- * boot CPU's. Interrupts masked. */
+/* Makes the calling CPU `cpu`: GDT, IDT, TSS, GS base, system-call and vector-register set-up.
+ * `tables` NULL: the boot CPU's. Interrupts masked. */
 void cpu_setup(struct hal_cpu *cpu, struct cpu_tables *tables);
 
 /* `load_offset`: physical less virtual address of the image. First of all. */
@@ -25,7 +26,8 @@ void paging_init(void);
 /* Physical address of the top-level table. */
 uint64_t paging_root(void);
 
-/* The page that starts other CPUs (below 1 MiB), identity-mapped executable only while it is needed. -ENOMEM. */
+/* The page that starts other CPUs (below 1 MiB), identity-mapped executable only while it is
+ * needed. -ENOMEM. */
 int paging_map_trampoline(uint64_t physical);
 void paging_unmap_trampoline(uint64_t physical);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Page tables and TLBs of bare metal (Intel SDM 3A 4.5). One set of tables serves all CPUs and never changes CR3. Entries are
- * installed with compare-and-swap, so faults on several CPUs need no lock here; unmapping and protecting exclude them by core's
- * lock on the address space. Unmapping takes three steps: clear the present bits (the frame numbers stay), flush every TLB once, then
- * give the pages back: so nothing is freed that a CPU can still reach, and no list of pages is needed.
- * flush.lock guards the one flush request. */
+/* Page tables and TLBs of bare metal (Intel SDM 3A 4.5). One set of tables serves all CPUs and
+ * never changes CR3. Entries are installed with compare-and-swap, so faults on several CPUs need no
+ * lock here; unmapping and protecting exclude them by core's lock on the address space. Unmapping
+ * takes three steps: clear the present bits (the frame numbers stay), flush every TLB once, then
+ * give the pages back: so nothing is freed that a CPU can still reach, and no list of pages is
+ * needed. flush.lock guards the one flush request. */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
@@ -21,7 +22,9 @@
 #define PTE_UNCACHED 0x18ul /* PWT, PCD */
 #define PTE_ACCESSED_DIRTY 0x60ul
 #define PTE_LARGE 0x80ul
-#define PTE_KEPT 0x200ul /* not present, but the frame belongs to the mapping (protection none, or being unmapped) */
+#define PTE_KEPT                                                                                   \
+    0x200ul /* not present, but the frame belongs to the mapping (protection none, or being        \
+               unmapped) */
 #define PTE_NX (1ul << 63)
 #define PTE_FRAME 0x000ffffffffff000ul
 
@@ -77,7 +80,8 @@ static uint64_t *entry_table(uint64_t entry)
     return direct_map(entry & PTE_FRAME);
 }
 
-/* The entry for `address` at `level`, making tables on the way. NULL: no memory, or a large page above (`*large`). */
+/* The entry for `address` at `level`, making tables on the way. NULL: no memory, or a large page
+ * above (`*large`). */
 static uint64_t *walk_make(uintptr_t address, unsigned level, bool *large)
 {
     uint64_t *table = boot_pml4;
@@ -133,7 +137,8 @@ size_t hal_query(uintptr_t address, uint64_t *physical, unsigned *prot, size_t *
         }
         if (level == 0 || (entry & PTE_LARGE) != 0) {
             if (physical != NULL) {
-                *physical = (entry & PTE_FRAME) + (address & (LEVEL_SIZE(level) - 1) & ~(PAGE_SIZE - 1));
+                *physical =
+                    (entry & PTE_FRAME) + (address & (LEVEL_SIZE(level) - 1) & ~(PAGE_SIZE - 1));
             }
             if (prot != NULL) {
                 *prot = 0;
@@ -148,7 +153,9 @@ size_t hal_query(uintptr_t address, uint64_t *physical, unsigned *prot, size_t *
     }
 }
 
-/* --- TLBs ----------------------------------------------------------------------------------------------------------- */
+/* --- TLBs
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static void flush_local(uintptr_t start, size_t size)
 {
@@ -195,7 +202,8 @@ static bool must_interrupt(unsigned id)
     return state == TLB_ACTIVE;
 }
 
-/* All CPUs drop [start, start + size). Interrupts are enabled: two CPUs may ask at once and must answer each other. */
+/* All CPUs drop [start, start + size). Interrupts are enabled: two CPUs may ask at once and must
+ * answer each other. */
 static void flush_all_cpus(uintptr_t start, size_t size)
 {
     flush_local(start, size);
@@ -218,15 +226,18 @@ static void flush_all_cpus(uintptr_t start, size_t size)
     spin_unlock(&flush.lock);
 }
 
-/* --- ranges ----------------------------------------------------------------------------------------------------------- */
+/* --- ranges
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
-/* Calls `visit` for each last-level entry that is not empty in [start, end). After the entries of a table `leave` is
- * called (may be NULL) for each table below the root's second level that lies wholly inside the range. */
+/* Calls `visit` for each last-level entry that is not empty in [start, end). After the entries of a
+ * table `leave` is called (may be NULL) for each table below the root's second level that lies
+ * wholly inside the range. */
 typedef void visit_fn(uint64_t *slot, uintptr_t address, unsigned level, void *context);
 typedef void leave_fn(uint64_t *slot, unsigned level, void *context);
 
-static void walk_range(uint64_t *table, unsigned level, uintptr_t start, uintptr_t end, visit_fn *visit,
-                       leave_fn *leave, void *context)
+static void walk_range(uint64_t *table, unsigned level, uintptr_t start, uintptr_t end,
+                       visit_fn *visit, leave_fn *leave, void *context)
 {
     for (uintptr_t address = start; address < end;) {
         uintptr_t next = (address & ~(LEVEL_SIZE(level) - 1)) + LEVEL_SIZE(level);
@@ -399,7 +410,9 @@ void *hal_map_device(uint64_t physical, size_t size)
     return (char *)address + (physical - first);
 }
 
-/* --- set-up --------------------------------------------------------------------------------------------------------------- */
+/* --- set-up
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 static void must(int error, const char *what)
 {
@@ -416,7 +429,8 @@ static void extend_direct_map(void)
         uint64_t end = info->ranges[i].base + info->ranges[i].size;
         uint64_t base = info->ranges[i].base & ~(HUGE_PAGE_SIZE - 1);
         for (base = base > 4ul << 30 ? base : 4ul << 30; base < end; base += HUGE_PAGE_SIZE) {
-            int error = hal_map_page(DIRECT_MAP_BASE + base, base, HUGE_PAGE_ORDER, PROT_R | PROT_W);
+            int error =
+                hal_map_page(DIRECT_MAP_BASE + base, base, HUGE_PAGE_ORDER, PROT_R | PROT_W);
             must(error == -EEXIST ? 0 : error, "direct map");
         }
     }
@@ -458,8 +472,8 @@ static void map_program(void)
                  "program");
         }
         if ((segment->prot & PROT_W) == 0) {
-            hide_image(segment->address, segment->address +
-                                             ((segment->file_size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1)));
+            hide_image(segment->address, segment->address + ((segment->file_size + PAGE_SIZE - 1) &
+                                                             ~(PAGE_SIZE - 1)));
         }
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From boot/entry.asm to core: the boot CPU gets its tables, the loader's information is read, and what else needs the
- * allocator waits for hal_init. */
+/* From boot/entry.asm to core: the boot CPU gets its tables, the loader's information is read, and
+ * what else needs the allocator waits for hal_init. */
 #include "core/sched/sched.h"
 #include "cpu.h"
 #include "goruntime/image_info.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Where interrupt.asm and gate.asm come to in C: tells exceptions from interrupts and program from kernel, and
- * does what is due before the program goes on. */
+/* Where interrupt.asm and gate.asm come to in C: tells exceptions from interrupts and program from
+ * kernel, and does what is due before the program goes on. */
 #include "core/lib/log.h"
 #include "core/sched/sched.h"
 #include "hal.h"

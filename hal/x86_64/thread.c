@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads as the CPU sees them: stack, TLS base, extended state. The kernel itself uses no vector registers, so the CPU's belong to
- * the running thread for as long as it runs; a switch inside a call through the gate keeps only what the Go ABI keeps there: the
- * control words, and X15 = 0 (Go internal ABI specification, amd64). Everything else is saved whole. */
+/* Threads as the CPU sees them: stack, TLS base, extended state. The kernel itself uses no vector
+ * registers, so the CPU's belong to the running thread for as long as it runs; a switch inside a
+ * call through the gate keeps only what the Go ABI keeps there: the control words, and X15 = 0 (Go
+ * internal ABI specification, amd64). Everything else is saved whole. */
 #include <linux/errno.h>
 
 #include "core/lib/string.h"
@@ -25,7 +26,8 @@ _Static_assert(offsetof(struct thread, work) == 48, "frame.inc: THREAD_WORK");
 #define MXCSR_DEFAULT 0x1f80u
 #define X87_CONTROL_DEFAULT 0x37f
 
-/* The software-reserved bytes of a signal frame's FXSAVE area (arch/x86/include/uapi/asm/sigcontext.h). */
+/* The software-reserved bytes of a signal frame's FXSAVE area
+ * (arch/x86/include/uapi/asm/sigcontext.h). */
 #define FP_XSTATE_MAGIC1 0x46505853u
 #define FP_XSTATE_MAGIC2 0x46505845u
 struct fpx_sw_bytes {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Checked access to the program's memory: addresses are looked at here, faults are caught in usercopy.asm. */
+/* Checked access to the program's memory: addresses are looked at here, faults are caught in
+ * usercopy.asm. */
 #include <linux/errno.h>
 
 #include "core/lib/string.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Instructions, registers and features of x86_64 that hal/x86_64 and the platforms share (Intel SDM 2A-4). */
+/* Instructions, registers and features of x86_64 that hal/x86_64 and the platforms share (Intel SDM
+ * 2A-4). */
 #pragma once
 
 #include <stdbool.h>
@@ -107,15 +108,19 @@ static inline void invlpg(uintptr_t address)
     __asm__ volatile("invlpg (%0)" ::"r"(address) : "memory");
 }
 
-/* --- thread.c ------------------------------------------------------------------------------------------------ */
+/* --- thread.c
+ * ------------------------------------------------------------------------------------------------
+ */
 
-/* Chooses XSAVE or FXSAVE and the features that are kept; on the boot CPU, before the first thread. */
+/* Chooses XSAVE or FXSAVE and the features that are kept; on the boot CPU, before the first thread.
+ */
 void x86_xstate_init(void);
 
 /* Enables them on this CPU; on every CPU. */
 void x86_xstate_enable(void);
 
-/* --- interrupt.c, gate.asm, interrupt.asm --------------------------------------------------------------------- */
+/* --- interrupt.c, gate.asm, interrupt.asm
+ * --------------------------------------------------------------------- */
 
 /* 256 entry points, 16 bytes apart. Vectors 2, 8 and 18 want IST stacks of their own. */
 extern const char interrupt_stubs[];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The EROFS reader against images that mkfs.erofs makes of a tree with known contents; the writable layer over one of them; and images
- * with random damage, of which only the sanitizers judge. */
+/* The EROFS reader against images that mkfs.erofs makes of a tree with known contents; the writable
+ * layer over one of them; and images with random damage, of which only the sanitizers judge. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -40,8 +40,10 @@ static void make_tree(void)
         snprintf(path, sizeof(path), "tree/long/entry-number-%05d", i * 7);
         fclose(fopen(path, "w"));
     }
-    shell("ln tree/size-100 tree/hard && ln -s size-100 tree/link && ln -s /deep/er/../../size-1 tree/long-link");
-    shell("mkfifo tree/fifo && echo -n text > tree/deep/er/and/deeper/text && chmod 4751 tree/size-1");
+    shell("ln tree/size-100 tree/hard && ln -s size-100 tree/link && ln -s /deep/er/../../size-1 "
+          "tree/long-link");
+    shell("mkfifo tree/fifo && echo -n text > tree/deep/er/and/deeper/text && chmod 4751 "
+          "tree/size-1");
     shell("truncate -s 5000000 tree/sparse && echo -n end >> tree/sparse");
     shell("touch -d '2001-02-03 04:05:06.123456789 UTC' tree/size-1");
 }
@@ -90,7 +92,8 @@ static void check_image(const char *name)
         uint8_t *bytes = malloc(sizes[i] + 50);
         CHECK(erofs_read(&fs, &inode, 0, bytes, sizes[i] + 50) == 0, "%s %s", name, path);
         for (size_t at = 0; at < sizes[i] + 50; at++) {
-            CHECK(bytes[at] == (at < sizes[i] ? byte_at(sizes[i], at) : 0), "%s %s at %zu", name, path, at);
+            CHECK(bytes[at] == (at < sizes[i] ? byte_at(sizes[i], at) : 0), "%s %s at %zu", name,
+                  path, at);
         }
         free(bytes);
     }
@@ -100,10 +103,13 @@ static void check_image(const char *name)
     CHECK(find(&fs, "fifo", &inode) == 0 && (inode.mode & 0170000) == 0010000, "%o", inode.mode);
     CHECK(find(&fs, "deep/er/and/deeper/text", &inode) == 0 && inode.size == 4, "text");
     CHECK(find(&fs, "long/entry-number-00001", &inode) == -ENOENT, "a name that is not there");
-    CHECK(find(&fs, "a", &inode) == -ENOENT && find(&fs, "zz", &inode) == -ENOENT && find(&fs, "empty/x", &inode) == -ENOENT, "names");
+    CHECK(find(&fs, "a", &inode) == -ENOENT && find(&fs, "zz", &inode) == -ENOENT &&
+              find(&fs, "empty/x", &inode) == -ENOENT,
+          "names");
     CHECK(find(&fs, "long-link", &inode) == 0 && inode.size == 21, "link");
     CHECK(find(&fs, "sparse", &inode) == 0 && inode.size == 5000003, "sparse");
-    CHECK(erofs_read(&fs, &inode, 4999999, path, 4) == 0 && memcmp(path, "\0end", 4) == 0, "sparse");
+    CHECK(erofs_read(&fs, &inode, 4999999, path, 4) == 0 && memcmp(path, "\0end", 4) == 0,
+          "sparse");
     CHECK(find(&fs, "long", &inode) == 0, "long");
     uint64_t position = 0, number;
     const char *entry;
@@ -112,7 +118,8 @@ static void check_image(const char *name)
     int count = 0, result;
     while ((result = erofs_next(&fs, &inode, &position, &entry, &length, &number, &type)) > 0) {
         uint64_t found;
-        CHECK(erofs_lookup(&fs, &inode, entry, length, &found) == 0 && found == number, "%.*s", (int)length, entry);
+        CHECK(erofs_lookup(&fs, &inode, entry, length, &found) == 0 && found == number, "%.*s",
+              (int)length, entry);
         count++;
     }
     CHECK(result == 0 && count == LONG_DIRECTORY + 2, "%d names", count);
@@ -157,10 +164,12 @@ static void check_layer(const char *name)
     machine_module(image, size);
     CHECK_CALL(0, fs_init("initrd"));
     CHECK_CALL(0, CALL(stat, P("/size-1"), P(&stat)));
-    CHECK(stat.st_mode == 0104751 && stat.st_mtime == 981173106 && stat.st_mtime_nsec == 123456789, "%ld", stat.st_mtime);
+    CHECK(stat.st_mode == 0104751 && stat.st_mtime == 981173106 && stat.st_mtime_nsec == 123456789,
+          "%ld", stat.st_mtime);
     CHECK_CALL(1500, count_names("/long"));
     int below = count_names("/");
-    /* Writing changes what is read and nothing else: a piece in the middle, the end, a size in between. */
+    /* Writing changes what is read and nothing else: a piece in the middle, the end, a size in
+     * between. */
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         snprintf(path, sizeof(path), "/size-%zu", sizes[i]);
         memset(expected, 0, sizeof(expected));
@@ -186,7 +195,8 @@ static void check_layer(const char *name)
     /* The two names of one file below are one file. */
     CHECK_CALL(0, CALL(stat, P("/hard"), P(&stat)));
     CHECK_CALL(0, CALL(stat, P("/size-100"), P(&other)));
-    CHECK(stat.st_ino == other.st_ino && stat.st_size == 9100 && stat.st_nlink == 2, "%ld", stat.st_size);
+    CHECK(stat.st_ino == other.st_ino && stat.st_size == 9100 && stat.st_nlink == 2, "%ld",
+          stat.st_size);
     CHECK_CALL(0, CALL(unlink, P("/size-100")));
     CHECK_CALL(-ENOENT, CALL(stat, P("/size-100"), P(&other)));
     CHECK_CALL(-ENOENT, CALL(stat, P("/link"), P(&other)));
@@ -223,16 +233,21 @@ static void check_layer(const char *name)
     CHECK_CALL(0, CALL(chmod, P("/sparse"), 0600));
     CHECK_CALL(0, CALL(stat, P("/sparse"), P(&stat)));
     CHECK(stat.st_mode == 0100600, "%o", stat.st_mode);
-    /* Pages of the image are mapped in place; written ones are copies, and so is what reaches over the end. */
+    /* Pages of the image are mapped in place; written ones are copies, and so is what reaches over
+     * the end. */
     int fd = open_file("/sparse", O_RDWR, 0);
     CHECK(fd_lookup(fd, &file) == 0, "lookup");
     unsigned pages = machine_pages;
-    CHECK(file->operations->map_page(file, 4096, false, &physical) == 0 && machine_pages == pages, "mapped in place");
-    CHECK(file->operations->map_page(file, 4096, true, &again) == 0 && again != physical, "copied to be written");
+    CHECK(file->operations->map_page(file, 4096, false, &physical) == 0 && machine_pages == pages,
+          "mapped in place");
+    CHECK(file->operations->map_page(file, 4096, true, &again) == 0 && again != physical,
+          "copied to be written");
     CHECK(machine_pages == pages + 1, "one page");
     file->operations->unmap_page(file, 4096, physical);
     file->operations->unmap_page(file, 4096, again);
-    CHECK(file->operations->map_page(file, 4997120, false, &physical) == 0 && machine_pages == pages + 2, "the tail");
+    CHECK(file->operations->map_page(file, 4997120, false, &physical) == 0 &&
+              machine_pages == pages + 2,
+          "the tail");
     file->operations->unmap_page(file, 4997120, physical);
     CHECK(file->operations->map_page(file, 5001216, false, &physical) == -EIO, "past the end");
     file_put(file);
@@ -300,8 +315,12 @@ static void check_damage(const char *name, uint64_t seed, int rounds)
 
 int main(void)
 {
-    static const char *const variants[] = {"", "-Eforce-inode-extended", "--chunksize=4096", "--chunksize=16384 -Eforce-chunk-indexes",
-                                           "-Enoinline_data", "-T1000"};
+    static const char *const variants[] = {"",
+                                           "-Eforce-inode-extended",
+                                           "--chunksize=4096",
+                                           "--chunksize=16384 -Eforce-chunk-indexes",
+                                           "-Enoinline_data",
+                                           "-T1000"};
     char directory[] = "/tmp/erofs-test-XXXXXX", command[128], name[32];
     if (system("command -v mkfs.erofs >/dev/null") != 0) {
         puts("skipped: no mkfs.erofs");
@@ -312,7 +331,8 @@ int main(void)
     make_tree();
     for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
         snprintf(name, sizeof(name), "image%zu", i);
-        snprintf(command, sizeof(command), "mkfs.erofs --quiet %s %s tree >log 2>&1 || (cat log; false)", variants[i], name);
+        snprintf(command, sizeof(command),
+                 "mkfs.erofs --quiet %s %s tree >log 2>&1 || (cat log; false)", variants[i], name);
         shell(command);
         check_image(name);
     }
@@ -324,12 +344,15 @@ int main(void)
     const char *reason;
     uint8_t *packed = load("packed", &size);
     int result = erofs_open(&fs, packed, size, &reason);
-    CHECK(result == -EOPNOTSUPP || (result == 0 && find(&fs, "size-300000", &inode) == -EOPNOTSUPP), "%d", result);
+    CHECK(result == -EOPNOTSUPP || (result == 0 && find(&fs, "size-300000", &inode) == -EOPNOTSUPP),
+          "%d", result);
     free(packed);
     CHECK(erofs_open(&fs, "", 1, &reason) == -EINVAL && reason != NULL, "no image");
     check_layer("image1");
-    shell("mkdir small && cp -r tree/deep tree/size-[0-9] tree/size-4097 tree/size-12289 tree/link small/ && mkdir small/many && cp tree/long/entry-number-001* small/many/");
-    shell("mkfs.erofs --quiet small-plain small >log 2>&1 && mkfs.erofs --quiet --chunksize=4096 small-chunks small >log 2>&1");
+    shell("mkdir small && cp -r tree/deep tree/size-[0-9] tree/size-4097 tree/size-12289 tree/link "
+          "small/ && mkdir small/many && cp tree/long/entry-number-001* small/many/");
+    shell("mkfs.erofs --quiet small-plain small >log 2>&1 && mkfs.erofs --quiet --chunksize=4096 "
+          "small-chunks small >log 2>&1");
     check_damage("small-plain", 1, 15000);
     check_damage("small-chunks", 2, 15000);
     snprintf(command, sizeof(command), "rm -rf %s", directory);

@@ -37,7 +37,9 @@ static int thread_next = 1;
 static pthread_t host_thread;
 static struct boot_info boot_info = {.loader = "test", .command_line = ""};
 
-/* --- threads -------------------------------------------------------------------------------------------------------- */
+/* --- threads
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static void become(struct machine_thread *thread, int tid)
 {
@@ -173,7 +175,8 @@ void hal_cpu_describe(char name[64], uint64_t *tsc_hz)
     *tsc_hz = 2000000000;
 }
 
-/* --- signals, clocks, timers ---------------------------------------------------------------------------------------- */
+/* --- signals, clocks, timers
+ * ---------------------------------------------------------------------------------------- */
 
 void signal_send_process(const struct signal_info *info)
 {
@@ -196,7 +199,8 @@ void signal_mask_restore(bool interrupted)
     (void)interrupted;
 }
 
-long restart_later(long (*resume)(const struct restart_block *), uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+long restart_later(long (*resume)(const struct restart_block *), uint64_t a, uint64_t b, uint64_t c,
+                   uint64_t d)
 {
     (void)resume;
     (void)a;
@@ -243,7 +247,9 @@ int timespec_from_user(uintptr_t address, uint64_t *ns)
         return -EFAULT;
     }
     *ns = (uint64_t)time.seconds * NS_PER_SECOND + (uint64_t)time.nanoseconds;
-    return time.seconds < 0 || time.nanoseconds < 0 || time.nanoseconds >= (int64_t)NS_PER_SECOND ? -EINVAL : 0;
+    return time.seconds < 0 || time.nanoseconds < 0 || time.nanoseconds >= (int64_t)NS_PER_SECOND
+               ? -EINVAL
+               : 0;
 }
 
 int timespec_to_user(uintptr_t address, uint64_t ns)
@@ -295,7 +301,9 @@ void machine_run_timers(void)
     }
 }
 
-/* --- memory --------------------------------------------------------------------------------------------------------- */
+/* --- memory
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static bool may_allocate(void)
 {
@@ -328,7 +336,8 @@ void kfree(void *pointer)
     free(pointer);
 }
 
-/* Pages in use, so that the leak checker finds those whose address the kernel keeps in another form. */
+/* Pages in use, so that the leak checker finds those whose address the kernel keeps in another
+ * form. */
 static void *registry[1 << 16];
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -424,7 +433,9 @@ size_t hal_query(uintptr_t address, uint64_t *physical, unsigned *prot, size_t *
     return 0;
 }
 
-/* --- platform ------------------------------------------------------------------------------------------------------- */
+/* --- platform
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 const struct boot_info *hal_boot_info(void)
 {
@@ -440,7 +451,8 @@ void machine_module(void *image, uint64_t size)
 
 void hal_console_write(enum hal_stream stream, const char *bytes, size_t length)
 {
-    CHECK(stream != HAL_STREAM_CONTROL && machine_console_used + length <= sizeof(machine_console), "console");
+    CHECK(stream != HAL_STREAM_CONTROL && machine_console_used + length <= sizeof(machine_console),
+          "console");
     memcpy(machine_console + machine_console_used, bytes, length);
     machine_console_used += length;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The neighbours of core/fs for its tests: host threads, memory from malloc (so that the sanitizers see every byte), a recording console.
- * User memory is the test's own; the first 64 KiB are not accessible. */
+/* The neighbours of core/fs for its tests: host threads, memory from malloc (so that the sanitizers
+ * see every byte), a recording console. User memory is the test's own; the first 64 KiB are not
+ * accessible. */
 #pragma once
 
 #include <linux/errno.h>
@@ -9,9 +10,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/fs/file.h"
 #include "core/fs/fs.h"
 #include "core/fs/fs_calls.h"
-#include "core/fs/file.h"
 #include "core/fs/stat.h"
 #include "core/signal/restart.h"
 #include "fakes/check.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Path walk, tmpfs and the calls on names; /dev and /proc; what is left when memory runs out at any place. */
+/* Path walk, tmpfs and the calls on names; /dev and /proc; what is left when memory runs out at any
+ * place. */
 #include <asm/statfs.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -31,7 +32,8 @@ static void expect_contents(const char *path, const char *contents)
     int fd = open_file(path, O_RDONLY, 0);
     CHECK(fd >= 0, "open %s gave %d", path, fd);
     long size = CALL(read, (uint64_t)fd, P(bytes), sizeof(bytes));
-    CHECK(size == (long)strlen(contents) && memcmp(bytes, contents, (size_t)size) == 0, "%s holds \"%.*s\"", path, (int)size, bytes);
+    CHECK(size == (long)strlen(contents) && memcmp(bytes, contents, (size_t)size) == 0,
+          "%s holds \"%.*s\"", path, (int)size, bytes);
     CALL(close, (uint64_t)fd);
 }
 
@@ -304,10 +306,13 @@ static void test_names(void)
     expect_contents("/n/d", "2");
     CHECK_CALL(-ENOENT, CALL(renameat2, AT, P("/n/1"), AT, P("/n/x"), RENAME_EXCHANGE));
     CHECK_CALL(-EINVAL, CALL(renameat2, AT, P("/n/1"), AT, P("/n"), RENAME_EXCHANGE));
-    CHECK_CALL(0, CALL(renameat2, AT, P("/n/1"), AT, P("/n/a name that is longer than thirty bytes"), 0));
-    CHECK_CALL(0, CALL(renameat2, AT, P("/n/a name that is longer than thirty bytes"), AT, P("/n/hard"), RENAME_EXCHANGE));
+    CHECK_CALL(
+        0, CALL(renameat2, AT, P("/n/1"), AT, P("/n/a name that is longer than thirty bytes"), 0));
+    CHECK_CALL(0, CALL(renameat2, AT, P("/n/a name that is longer than thirty bytes"), AT,
+                       P("/n/hard"), RENAME_EXCHANGE));
     expect_contents("/n/a name that is longer than thirty bytes", "1");
-    CHECK_CALL(0, CALL(renameat2, AT, P("/n/hard"), AT, P("/n/a name that is longer than thirty bytes"), RENAME_EXCHANGE));
+    CHECK_CALL(0, CALL(renameat2, AT, P("/n/hard"), AT,
+                       P("/n/a name that is longer than thirty bytes"), RENAME_EXCHANGE));
     CHECK_CALL(0, rename_file("/n/a name that is longer than thirty bytes", "/n/1"));
     CHECK_CALL(0, make_directory("/n/1/sub"));
     CHECK_CALL(0, make_directory("/n/empty"));
@@ -334,11 +339,13 @@ static void test_names(void)
     CHECK_CALL(0, CALL(chmod, P("/n/a"), 04711));
     CHECK_CALL(0, CALL(chown, P("/n/a"), 5, UINT32_MAX));
     CHECK_CALL(0, stat_of("/n/a", &stat));
-    CHECK(stat.st_mode == 0100711 && stat.st_uid == 5 && stat.st_gid == 0, "%o %u", stat.st_mode, stat.st_uid);
+    CHECK(stat.st_mode == 0100711 && stat.st_uid == 5 && stat.st_gid == 0, "%o %u", stat.st_mode,
+          stat.st_uid);
     int64_t times[4] = {-5, 7, 100, 0x3ffffffe};
     CHECK_CALL(0, CALL(utimensat, AT, P("/n/a"), P(times), 0));
     CHECK_CALL(0, stat_of("/n/a", &other));
-    CHECK(other.st_atime == -5 && other.st_atime_nsec == 7 && other.st_mtime == stat.st_mtime, "%ld", other.st_atime);
+    CHECK(other.st_atime == -5 && other.st_atime_nsec == 7 && other.st_mtime == stat.st_mtime,
+          "%ld", other.st_atime);
     times[1] = 1000000000;
     CHECK_CALL(-EINVAL, CALL(utimensat, AT, P("/n/a"), P(times), 0));
     CHECK_CALL(-EACCES, CALL(access, P("/w/a/f"), 1));
@@ -412,7 +419,8 @@ static void test_contents(void)
         default: {
             long expected = at >= size ? 0 : (long)(length < size - at ? length : size - at);
             CHECK_CALL(expected, CALL(pread64, (uint64_t)fd, P(bytes), length, at));
-            CHECK(memcmp(bytes, model + at, (size_t)expected) == 0, "round %d: contents at %zu", round, at);
+            CHECK(memcmp(bytes, model + at, (size_t)expected) == 0, "round %d: contents at %zu",
+                  round, at);
         }
         }
     }
@@ -433,7 +441,8 @@ static void test_contents(void)
     uint64_t physical, again;
     CHECK(fd_lookup(fd, &file) == 0, "lookup");
     CHECK(file->operations->map_page(file, 0, true, &physical) == 0, "map");
-    CHECK(file->operations->map_page(file, 0, false, &again) == 0 && again == physical, "map twice");
+    CHECK(file->operations->map_page(file, 0, false, &again) == 0 && again == physical,
+          "map twice");
     CHECK_CALL(0, CALL(ftruncate, (uint64_t)fd, 0));
     CHECK(machine_pages == before + 1, "a mapped page was freed");
     CHECK(file->operations->map_page(file, 0, false, &again) == -EIO, "map past the end");
@@ -447,7 +456,8 @@ static void test_contents(void)
     memset(bytes, 'c', 10000);
     CHECK_CALL(10000, CALL(pwrite64, (uint64_t)fd, P(bytes), 10000, 0));
     uint64_t in_at = 100, out_at = 5;
-    CHECK_CALL(9900, CALL(copy_file_range, (uint64_t)fd, P(&in_at), (uint64_t)other, P(&out_at), 20000, 0));
+    CHECK_CALL(9900, CALL(copy_file_range, (uint64_t)fd, P(&in_at), (uint64_t)other, P(&out_at),
+                          20000, 0));
     CHECK(in_at == 10000 && out_at == 9905, "%lu %lu", in_at, out_at);
     in_at = 0;
     CHECK_CALL(3000, CALL(sendfile, (uint64_t)other, (uint64_t)fd, P(&in_at), 3000));
@@ -488,7 +498,8 @@ static void test_full(void)
 
 static void test_locks(void)
 {
-    int first = open_file("/tmp/lock", O_CREAT | O_RDWR, 0600), second = open_file("/tmp/lock", O_RDWR, 0);
+    int first = open_file("/tmp/lock", O_CREAT | O_RDWR, 0600),
+        second = open_file("/tmp/lock", O_RDWR, 0);
     CHECK_CALL(0, CALL(flock, (uint64_t)first, 1));
     CHECK_CALL(0, CALL(flock, (uint64_t)second, 1));
     CHECK_CALL(-EAGAIN, CALL(flock, (uint64_t)second, 2 | 4));
@@ -504,7 +515,8 @@ static void test_locks(void)
     range = (struct flock){.l_type = F_RDLCK, .l_start = 15, .l_len = 6};
     CHECK_CALL(-EAGAIN, CALL(fcntl, (uint64_t)second, F_OFD_SETLK, P(&range)));
     CHECK_CALL(0, CALL(fcntl, (uint64_t)second, F_OFD_GETLK, P(&range)));
-    CHECK(range.l_type == F_WRLCK && range.l_start == 20 && range.l_len == 10, "%ld", (long)range.l_start);
+    CHECK(range.l_type == F_WRLCK && range.l_start == 20 && range.l_len == 10, "%ld",
+          (long)range.l_start);
     range = (struct flock){0};
     CHECK_CALL(0, CALL(fcntl, (uint64_t)second, F_SETLK, P(&range)));
     CHECK_CALL(0, CALL(close, (uint64_t)first));
@@ -516,11 +528,32 @@ static void test_locks(void)
 
 static void test_special(void)
 {
-    static const char *const files[] = {
-        "self/maps", "self/stat", "self/status", "self/statm", "self/mountinfo", "self/cgroup", "self/limits", "self/comm",
-        "self/oom_score_adj", "thread-self/comm", "1/task/1/stat", "cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version",
-        "mounts", "filesystems", "sys/kernel/hostname", "sys/kernel/osrelease", "sys/kernel/pid_max",
-        "sys/kernel/random/uuid", "sys/kernel/random/boot_id", "sys/vm/overcommit_memory", "sys/net/core/somaxconn"};
+    static const char *const files[] = {"self/maps",
+                                        "self/stat",
+                                        "self/status",
+                                        "self/statm",
+                                        "self/mountinfo",
+                                        "self/cgroup",
+                                        "self/limits",
+                                        "self/comm",
+                                        "self/oom_score_adj",
+                                        "thread-self/comm",
+                                        "1/task/1/stat",
+                                        "cpuinfo",
+                                        "meminfo",
+                                        "stat",
+                                        "uptime",
+                                        "loadavg",
+                                        "version",
+                                        "mounts",
+                                        "filesystems",
+                                        "sys/kernel/hostname",
+                                        "sys/kernel/osrelease",
+                                        "sys/kernel/pid_max",
+                                        "sys/kernel/random/uuid",
+                                        "sys/kernel/random/boot_id",
+                                        "sys/vm/overcommit_memory",
+                                        "sys/net/core/somaxconn"};
     char bytes[4096], path[64];
     struct process_view view = {"a\0b\0", "E=1\0", 4, 4, "auxv", 4};
     fs_set_process(&view);
@@ -534,7 +567,9 @@ static void test_special(void)
         CHECK_CALL(0, CALL(close, (uint64_t)fd));
     }
     expect_contents("/proc/self/comm", "tested\n");
-    expect_contents("/proc/self/maps", "00400000-00401000 r-xp 00000000 00:00 0                                  /tested\n");
+    expect_contents(
+        "/proc/self/maps",
+        "00400000-00401000 r-xp 00000000 00:00 0                                  /tested\n");
     expect_contents("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "2097152\n");
     expect_contents("/sys/devices/system/cpu/online", "0\n");
     int fd = open_file("/proc/1/cmdline", O_RDONLY, 0);
@@ -612,7 +647,9 @@ static void test_no_memory(void)
         };
         int fd = open_file("/m/link", O_RDWR, 0), pipe[2];
         results[8] = fd;
-        results[9] = CALL(pwrite64, (uint64_t)fd, P(bytes), sizeof(bytes), 1 << 20) == sizeof(bytes) ? 0 : -1;
+        results[9] = CALL(pwrite64, (uint64_t)fd, P(bytes), sizeof(bytes), 1 << 20) == sizeof(bytes)
+                         ? 0
+                         : -1;
         results[10] = CALL(pipe2, P(pipe), 0);
         results[11] = CALL(write, (uint64_t)pipe[1], P(bytes), 9);
         results[12] = CALL(eventfd2, 0, 0);

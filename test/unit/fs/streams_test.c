@@ -112,10 +112,12 @@ static void test_pipe(void)
     CHECK_CALL(1000, put(fds[1], big, 1000));
     CHECK_CALL(8192, CALL(fcntl, (uint64_t)fds[1], F_SETPIPE_SZ, 8192));
     CHECK_CALL(4000, get(fds[0], big + 8192, 8192));
-    CHECK(memcmp(big + 8192, big + 1000, 3000) == 0 && memcmp(big + 8192 + 3000, big, 1000) == 0, "order");
+    CHECK(memcmp(big + 8192, big + 1000, 3000) == 0 && memcmp(big + 8192 + 3000, big, 1000) == 0,
+          "order");
     struct pollfd poll_fds[2] = {{fds[0], POLLIN, 0}, {fds[1], POLLOUT, 0}};
     CHECK_CALL(1, CALL(poll, P(poll_fds), 2, 0));
-    CHECK(poll_fds[0].revents == 0 && poll_fds[1].revents == POLLOUT, "%x %x", poll_fds[0].revents, poll_fds[1].revents);
+    CHECK(poll_fds[0].revents == 0 && poll_fds[1].revents == POLLOUT, "%x %x", poll_fds[0].revents,
+          poll_fds[1].revents);
     CHECK_CALL(1, put(fds[1], big, 1));
     CHECK_CALL(0, close_fd(fds[1]));
     CHECK_CALL(1, CALL(poll, P(poll_fds), 1, 0));
@@ -298,7 +300,8 @@ static void test_epoll(void)
     CHECK_CALL(1, put(fds[1], "a", 1));
     CHECK_CALL(1, ready(set, events, 8));
     CHECK_CALL(1, ready(set, events, 8));
-    CHECK(events[0].events == EPOLLIN && events[0].data == (uint64_t)fds[0], "%x", events[0].events);
+    CHECK(events[0].events == EPOLLIN && events[0].data == (uint64_t)fds[0], "%x",
+          events[0].events);
     CHECK_CALL(-EFAULT, CALL(epoll_wait, (uint64_t)set, 8, 8, 0));
     CHECK_CALL(1, get(fds[0], &byte, 1));
     CHECK_CALL(0, ready(set, events, 8));
@@ -333,7 +336,8 @@ static void test_epoll(void)
     CHECK_CALL(0, close_fd(copy));
     CHECK_CALL(0, ready(set, events, 8));
     make_pipe(fds, O_NONBLOCK);
-    CHECK_CALL(-EINVAL, control(set, EPOLL_CTL_ADD, fds[0], EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT));
+    CHECK_CALL(-EINVAL,
+               control(set, EPOLL_CTL_ADD, fds[0], EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT));
     CHECK_CALL(0, control(set, EPOLL_CTL_ADD, fds[0], EPOLLIN | EPOLLEXCLUSIVE));
     CHECK_CALL(-EINVAL, control(set, EPOLL_CTL_MOD, fds[0], EPOLLIN));
     CHECK_CALL(0, control(set, EPOLL_CTL_DEL, fds[0], 0));
@@ -474,8 +478,9 @@ static void type(const char *text)
 
 static void expect_output(const char *text)
 {
-    CHECK(machine_console_used == strlen(text) && memcmp(machine_console, text, machine_console_used) == 0, "output \"%.*s\"",
-          (int)machine_console_used, machine_console);
+    CHECK(machine_console_used == strlen(text) &&
+              memcmp(machine_console, text, machine_console_used) == 0,
+          "output \"%.*s\"", (int)machine_console_used, machine_console);
     machine_console_used = 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The image linker on a small kernel and program made here: where everything lies, what the kernel is told, what is refused, and
- * that damaged files never do worse than that. */
+/* The image linker on a small kernel and program made here: where everything lies, what the kernel
+ * is told, what is refused, and that damaged files never do worse than that. */
 #define _GNU_SOURCE
 #include "tools/link.h"
 
@@ -10,7 +10,15 @@
 #include "goruntime/image_info.h"
 #include "test/unit/tools/errors.h"
 
-enum { SECTION_TEXT = 1, SECTION_INFO, SECTION_BUILDINFO = 2, SECTION_SYMBOLS = 3, SECTION_STRINGS, SECTION_NAMES, SECTIONS };
+enum {
+    SECTION_TEXT = 1,
+    SECTION_INFO,
+    SECTION_BUILDINFO = 2,
+    SECTION_SYMBOLS = 3,
+    SECTION_STRINGS,
+    SECTION_NAMES,
+    SECTIONS
+};
 
 #define TEXT_SIZE 64
 #define DATA_SIZE 100
@@ -19,24 +27,35 @@ enum { SECTION_TEXT = 1, SECTION_INFO, SECTION_BUILDINFO = 2, SECTION_SYMBOLS = 
 #define PROGRAM_DATA 0x405000u
 
 /* The common end of both: section headers with a symbol table of one or two symbols. */
-static void finish(struct buffer *file, Elf64_Ehdr *header, const Elf64_Phdr *segments, size_t count, Elf64_Shdr *sections,
-                   const char *second_name, const Elf64_Sym *symbols, size_t symbol_count, const char *strings, size_t strings_size)
+static void finish(struct buffer *file, Elf64_Ehdr *header, const Elf64_Phdr *segments,
+                   size_t count, Elf64_Shdr *sections, const char *second_name,
+                   const Elf64_Sym *symbols, size_t symbol_count, const char *strings,
+                   size_t strings_size)
 {
     struct buffer names = {0};
-    const char *section_names[SECTIONS] = {"", ".text", second_name, ".symtab", ".strtab", ".shstrtab"};
+    const char *section_names[SECTIONS] = {"",        ".text",   second_name,
+                                           ".symtab", ".strtab", ".shstrtab"};
     for (size_t i = 0; i < SECTIONS; i++) {
         sections[i].sh_name = (uint32_t)names.size;
         buffer_append(&names, section_names[i], strlen(section_names[i]) + 1);
     }
-    sections[SECTION_SYMBOLS] = (Elf64_Shdr){.sh_name = sections[SECTION_SYMBOLS].sh_name, .sh_type = SHT_SYMTAB,
-                                             .sh_offset = file->size, .sh_size = symbol_count * sizeof(*symbols),
-                                             .sh_link = SECTION_STRINGS, .sh_info = 1, .sh_entsize = sizeof(*symbols)};
+    sections[SECTION_SYMBOLS] = (Elf64_Shdr){.sh_name = sections[SECTION_SYMBOLS].sh_name,
+                                             .sh_type = SHT_SYMTAB,
+                                             .sh_offset = file->size,
+                                             .sh_size = symbol_count * sizeof(*symbols),
+                                             .sh_link = SECTION_STRINGS,
+                                             .sh_info = 1,
+                                             .sh_entsize = sizeof(*symbols)};
     buffer_append(file, symbols, symbol_count * sizeof(*symbols));
-    sections[SECTION_STRINGS] = (Elf64_Shdr){.sh_name = sections[SECTION_STRINGS].sh_name, .sh_type = SHT_STRTAB,
-                                             .sh_offset = file->size, .sh_size = strings_size};
+    sections[SECTION_STRINGS] = (Elf64_Shdr){.sh_name = sections[SECTION_STRINGS].sh_name,
+                                             .sh_type = SHT_STRTAB,
+                                             .sh_offset = file->size,
+                                             .sh_size = strings_size};
     buffer_append(file, strings, strings_size);
-    sections[SECTION_NAMES] = (Elf64_Shdr){.sh_name = sections[SECTION_NAMES].sh_name, .sh_type = SHT_STRTAB,
-                                           .sh_offset = file->size, .sh_size = names.size};
+    sections[SECTION_NAMES] = (Elf64_Shdr){.sh_name = sections[SECTION_NAMES].sh_name,
+                                           .sh_type = SHT_STRTAB,
+                                           .sh_offset = file->size,
+                                           .sh_size = names.size};
     buffer_append(file, names.bytes, names.size);
     buffer_free(&names);
     memcpy(header->e_ident, ELFMAG "\2\1\1", 7);
@@ -70,26 +89,54 @@ static struct buffer make_kernel(void)
     buffer_pad(&file, 8192 + 32);
     buffer_append(&file, &info, sizeof(info));
     const Elf64_Phdr segments[] = {
-        {.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_offset = 4096, .p_vaddr = 0x100000, .p_paddr = 0x100000, .p_filesz = 128,
+        {.p_type = PT_LOAD,
+         .p_flags = PF_R | PF_X,
+         .p_offset = 4096,
+         .p_vaddr = 0x100000,
+         .p_paddr = 0x100000,
+         .p_filesz = 128,
          .p_memsz = 128},
-        {.p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = 8192, .p_vaddr = 0x101000, .p_paddr = 0x101000,
-         .p_filesz = 32 + sizeof(info), .p_memsz = 9000},
-        {.p_type = PT_NOTE, .p_flags = PF_R, .p_offset = 8192, .p_vaddr = 0x101000, .p_paddr = 0x101000,
-         .p_filesz = sizeof(note), .p_memsz = sizeof(note)},
+        {.p_type = PT_LOAD,
+         .p_flags = PF_R | PF_W,
+         .p_offset = 8192,
+         .p_vaddr = 0x101000,
+         .p_paddr = 0x101000,
+         .p_filesz = 32 + sizeof(info),
+         .p_memsz = 9000},
+        {.p_type = PT_NOTE,
+         .p_flags = PF_R,
+         .p_offset = 8192,
+         .p_vaddr = 0x101000,
+         .p_paddr = 0x101000,
+         .p_filesz = sizeof(note),
+         .p_memsz = sizeof(note)},
     };
     Elf64_Shdr sections[SECTIONS] = {
-        [SECTION_TEXT] = {.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_EXECINSTR, .sh_addr = 0x100000, .sh_offset = 4096,
+        [SECTION_TEXT] = {.sh_type = SHT_PROGBITS,
+                          .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
+                          .sh_addr = 0x100000,
+                          .sh_offset = 4096,
                           .sh_size = 128},
-        [SECTION_INFO] = {.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_addr = 0x101020, .sh_offset = 8192 + 32,
+        [SECTION_INFO] = {.sh_type = SHT_PROGBITS,
+                          .sh_flags = SHF_ALLOC,
+                          .sh_addr = 0x101020,
+                          .sh_offset = 8192 + 32,
                           .sh_size = sizeof(info)},
     };
     const Elf64_Sym symbols[] = {
         {0},
-        {.st_name = 1, .st_info = ELF64_ST_INFO(STB_LOCAL, STT_FUNC), .st_shndx = SECTION_TEXT, .st_value = 0x100010},
-        {.st_name = 7, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT), .st_shndx = SECTION_INFO, .st_value = 0x101020},
+        {.st_name = 1,
+         .st_info = ELF64_ST_INFO(STB_LOCAL, STT_FUNC),
+         .st_shndx = SECTION_TEXT,
+         .st_value = 0x100010},
+        {.st_name = 7,
+         .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
+         .st_shndx = SECTION_INFO,
+         .st_value = 0x101020},
     };
     Elf64_Ehdr header = {.e_entry = 0x100040};
-    finish(&file, &header, segments, 3, sections, ".image_info", symbols, 3, "\0local\0image_info", 18);
+    finish(&file, &header, segments, 3, sections, ".image_info", symbols, 3, "\0local\0image_info",
+           18);
     return file;
 }
 
@@ -103,23 +150,41 @@ static struct buffer make_program(void)
     for (int i = 0; i < DATA_SIZE; i++)
         buffer_append(&file, "d", 1);
     const Elf64_Phdr segments[] = {
-        {.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_offset = 0, .p_vaddr = PROGRAM_TEXT - 4096, .p_filesz = 4096 + TEXT_SIZE,
+        {.p_type = PT_LOAD,
+         .p_flags = PF_R | PF_X,
+         .p_offset = 0,
+         .p_vaddr = PROGRAM_TEXT - 4096,
+         .p_filesz = 4096 + TEXT_SIZE,
          .p_memsz = 4096 + TEXT_SIZE},
-        {.p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = 8192, .p_vaddr = PROGRAM_DATA, .p_filesz = DATA_SIZE,
+        {.p_type = PT_LOAD,
+         .p_flags = PF_R | PF_W,
+         .p_offset = 8192,
+         .p_vaddr = PROGRAM_DATA,
+         .p_filesz = DATA_SIZE,
          .p_memsz = BSS_SIZE},
     };
     Elf64_Shdr sections[SECTIONS] = {
-        [SECTION_TEXT] = {.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_EXECINSTR, .sh_addr = PROGRAM_TEXT,
-                          .sh_offset = 4096, .sh_size = TEXT_SIZE},
-        [SECTION_BUILDINFO] = {.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_WRITE, .sh_addr = PROGRAM_DATA,
-                               .sh_offset = 8192, .sh_size = DATA_SIZE},
+        [SECTION_TEXT] = {.sh_type = SHT_PROGBITS,
+                          .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
+                          .sh_addr = PROGRAM_TEXT,
+                          .sh_offset = 4096,
+                          .sh_size = TEXT_SIZE},
+        [SECTION_BUILDINFO] = {.sh_type = SHT_PROGBITS,
+                               .sh_flags = SHF_ALLOC | SHF_WRITE,
+                               .sh_addr = PROGRAM_DATA,
+                               .sh_offset = 8192,
+                               .sh_size = DATA_SIZE},
     };
     const Elf64_Sym symbols[] = {
         {0},
-        {.st_name = 1, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), .st_shndx = SECTION_TEXT, .st_value = PROGRAM_TEXT},
+        {.st_name = 1,
+         .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC),
+         .st_shndx = SECTION_TEXT,
+         .st_value = PROGRAM_TEXT},
     };
     Elf64_Ehdr header = {.e_entry = PROGRAM_TEXT};
-    finish(&file, &header, segments, 2, sections, ".go.buildinfo", symbols, 2, "\0runtime.text", 14);
+    finish(&file, &header, segments, 2, sections, ".go.buildinfo", symbols, 2, "\0runtime.text",
+           14);
     return file;
 }
 
@@ -147,7 +212,8 @@ static void test_image(void)
     struct elf_file elf;
     EXPECT(try_link(make_kernel(), make_program(), &image) == 0);
     EXPECT(elf_file_parse(&elf, "image", image) == 0);
-    EXPECT(elf.header.e_entry == 0x100040 && elf.header.e_type == ET_EXEC && elf.segment_count == 5);
+    EXPECT(elf.header.e_entry == 0x100040 && elf.header.e_type == ET_EXEC &&
+           elf.segment_count == 5);
     for (size_t i = 0; i < elf.segment_count; i++) {
         const Elf64_Phdr *segment = &elf.segments[i];
         EXPECT(segment->p_paddr == segment->p_vaddr);
@@ -155,7 +221,8 @@ static void test_image(void)
             EXPECT(segment->p_offset % 4096 == segment->p_vaddr % 4096);
     }
     EXPECT(elf.segments[0].p_vaddr == 0x100000 && elf.segments[1].p_memsz == 9000);
-    EXPECT(elf.segments[3].p_vaddr == PROGRAM_DATA && elf.segments[3].p_filesz == DATA_SIZE && elf.segments[3].p_memsz == 4096);
+    EXPECT(elf.segments[3].p_vaddr == PROGRAM_DATA && elf.segments[3].p_filesz == DATA_SIZE &&
+           elf.segments[3].p_memsz == 4096);
     EXPECT(elf.segments[4].p_type == PT_NOTE && elf.segments[4].p_align == 4);
     EXPECT(memcmp(elf.contents.bytes + elf.segments[4].p_offset + 12, "Xen", 4) == 0);
     EXPECT(memcmp(elf_bytes_at(&elf, PROGRAM_DATA, DATA_SIZE), "dddd", 4) == 0);
@@ -163,11 +230,13 @@ static void test_image(void)
     struct image_info info;
     Elf64_Sym symbol;
     EXPECT(elf_find_symbol(&elf, "image_info", &symbol) && symbol.st_value == 0x101020);
-    EXPECT(strcmp(elf_section_name(&elf, &elf.sections[symbol.st_shndx]), ".kernel.image_info") == 0);
+    EXPECT(strcmp(elf_section_name(&elf, &elf.sections[symbol.st_shndx]), ".kernel.image_info") ==
+           0);
     memcpy(&info, elf_bytes_at(&elf, symbol.st_value, sizeof(info)), sizeof(info));
     EXPECT(info.magic == IMAGE_INFO_MAGIC && info.segment_count == 2 && info.entry == PROGRAM_TEXT);
     EXPECT(info.segments[0].prot == 5 && info.segments[1].prot == 3 && info.raw_syscalls == 1);
-    EXPECT(info.segments[1].address == PROGRAM_DATA && info.segments[1].file_size == DATA_SIZE && info.segments[1].size == BSS_SIZE);
+    EXPECT(info.segments[1].address == PROGRAM_DATA && info.segments[1].file_size == DATA_SIZE &&
+           info.segments[1].size == BSS_SIZE);
     EXPECT(info.program_headers == PROGRAM_TEXT - 4096 + 64 && info.program_header_count == 2);
     EXPECT(info.text_start == PROGRAM_TEXT && strcmp(info.name, "name") == 0);
     /* Symbols of both; local ones first, as sh_info says. */
@@ -188,7 +257,8 @@ static int link_changed(size_t offset, uint64_t value, size_t size)
 }
 
 #define HEADER(field) offsetof(Elf64_Ehdr, field)
-#define SEGMENT(i, field) (sizeof(Elf64_Ehdr) + (i) * sizeof(Elf64_Phdr) + offsetof(Elf64_Phdr, field))
+#define SEGMENT(i, field)                                                                          \
+    (sizeof(Elf64_Ehdr) + (i) * sizeof(Elf64_Phdr) + offsetof(Elf64_Phdr, field))
 
 static void test_refusals(void)
 {
@@ -201,7 +271,8 @@ static void test_refusals(void)
     EXPECT(failed_with(link_changed(HEADER(e_phoff), ~7ull, 8), "truncated"));
     EXPECT(failed_with(link_changed(HEADER(e_shoff), 1ull << 40, 8), "truncated"));
     EXPECT(failed_with(link_changed(SEGMENT(1, p_type), PT_INTERP, 4), "dynamically linked"));
-    EXPECT(failed_with(link_changed(SEGMENT(1, p_flags), PF_R | PF_W | PF_X, 4), "writable and executable"));
+    EXPECT(failed_with(link_changed(SEGMENT(1, p_flags), PF_R | PF_W | PF_X, 4),
+                       "writable and executable"));
     EXPECT(failed_with(link_changed(SEGMENT(1, p_filesz), 1 << 30, 8), "truncated"));
     EXPECT(failed_with(link_changed(SEGMENT(1, p_vaddr), 0x300000, 8), "overlaps the kernel"));
     EXPECT(failed_with(link_changed(SEGMENT(1, p_vaddr), 0x401800, 8), "share a page"));
@@ -224,7 +295,8 @@ static void test_refusals(void)
 /* Random damage to the headers: refused or linked, under the sanitizers. */
 static void test_damage(void)
 {
-    static const uint64_t values[] = {0, 1, 7, 0xff, 0xffff, 0x7fffffff, 0xffffffff, 1ull << 40, ~0ull, ~7ull};
+    static const uint64_t values[] = {0,          1,          7,          0xff,  0xffff,
+                                      0x7fffffff, 0xffffffff, 1ull << 40, ~0ull, ~7ull};
     struct buffer good = make_program();
     size_t headers = sizeof(Elf64_Ehdr) + 2 * sizeof(Elf64_Phdr);
     size_t tables = good.size - SECTIONS * sizeof(Elf64_Shdr) - 256;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The overlay's rewriting of assembly: what is replaced, which jumps are corrected, what is refused. */
+/* The overlay's rewriting of assembly: what is replaced, which jumps are corrected, what is
+ * refused. */
 #include "tools/overlay.h"
 
 #include <stdio.h>
@@ -32,16 +33,29 @@ static bool gives(const char *source, int count, const char *expected)
 
 static void test_replacement(void)
 {
-    EXPECT(gives("TEXT runtime\xc2\xb7" "exit(SB),NOSPLIT,$0\n\tSYSCALL\n\tRET\n", 1,
-                "TEXT runtime\xc2\xb7" "exit(SB),NOSPLIT,$0\n\t" GATE "\n\tRET\n"));
+    EXPECT(gives("TEXT runtime\xc2\xb7"
+                 "exit(SB),NOSPLIT,$0\n\tSYSCALL\n\tRET\n",
+                 1,
+                 "TEXT runtime\xc2\xb7"
+                 "exit(SB),NOSPLIT,$0\n\t" GATE "\n\tRET\n"));
     EXPECT(overlay.function_count == 1 && strcmp(overlay.functions[0].name, "runtime.exit") == 0);
     EXPECT(overlay.functions[0].gates == 1);
     /* Comments, labels, several statements in a line, names that only contain the word. */
-    EXPECT(gives("TEXT \xc2\xb7" "f<ABIInternal>(SB),4,$0\n again: SYSCALL; SYSCALL // SYSCALL\n/* SYSCALL\n*/ CALL SYSCALLX(SB)\n", 2,
-                "TEXT \xc2\xb7" "f<ABIInternal>(SB),4,$0\n again: " GATE "; " GATE " // SYSCALL\n/* SYSCALL\n*/ CALL SYSCALLX(SB)\n"));
+    EXPECT(gives("TEXT \xc2\xb7"
+                 "f<ABIInternal>(SB),4,$0\n again: SYSCALL; SYSCALL // SYSCALL\n/* SYSCALL\n*/ "
+                 "CALL SYSCALLX(SB)\n",
+                 2,
+                 "TEXT \xc2\xb7"
+                 "f<ABIInternal>(SB),4,$0\n again: " GATE "; " GATE
+                 " // SYSCALL\n/* SYSCALL\n*/ CALL SYSCALLX(SB)\n"));
     EXPECT(strcmp(overlay.functions[0].name, "runtime.f") == 0 && overlay.functions[0].gates == 2);
-    EXPECT(gives("TEXT a\xe2\x88\x95" "b\xc2\xb7" "c(SB),4,$0\n\tSYSCALL", 1,
-                "TEXT a\xe2\x88\x95" "b\xc2\xb7" "c(SB),4,$0\n\t" GATE));
+    EXPECT(gives("TEXT a\xe2\x88\x95"
+                 "b\xc2\xb7"
+                 "c(SB),4,$0\n\tSYSCALL",
+                 1,
+                 "TEXT a\xe2\x88\x95"
+                 "b\xc2\xb7"
+                 "c(SB),4,$0\n\t" GATE));
     EXPECT(strcmp(overlay.functions[0].name, "a/b.c") == 0);
     EXPECT(gives("", 0, "") && gives("TEXT f(SB),4,$0\n\tRET\n", 0, "TEXT f(SB),4,$0\n\tRET\n"));
 }
@@ -50,24 +64,30 @@ static void test_jumps(void)
 {
     /* Over a SYSCALL, forward and back; to one; past none; to itself. */
     EXPECT(gives("TEXT f(SB),4,$0\n JMP 3(PC)\n SYSCALL\n NOP\n RET\n", 1,
-                "TEXT f(SB),4,$0\n JMP 5(PC)\n " GATE "\n NOP\n RET\n"));
+                 "TEXT f(SB),4,$0\n JMP 5(PC)\n " GATE "\n NOP\n RET\n"));
     EXPECT(gives("TEXT f(SB),4,$0\n MOVL $1, DI\n MOVL $2, AX\n SYSCALL\n JMP -3(PC) // again\n", 1,
-                "TEXT f(SB),4,$0\n MOVL $1, DI\n MOVL $2, AX\n " GATE "\n JMP -5(PC) // again\n"));
+                 "TEXT f(SB),4,$0\n MOVL $1, DI\n MOVL $2, AX\n " GATE "\n JMP -5(PC) // again\n"));
     EXPECT(gives("TEXT f(SB),4,$0\n JMP 1(PC)\n SYSCALL\n JMP -1(PC)\n", 1,
-                "TEXT f(SB),4,$0\n JMP 1(PC)\n " GATE "\n JMP -3(PC)\n"));
+                 "TEXT f(SB),4,$0\n JMP 1(PC)\n " GATE "\n JMP -3(PC)\n"));
     EXPECT(gives("TEXT f(SB),4,$0\n SYSCALL\n JLS 2(PC)\n RET\n JMP 0(PC)\n", 1,
-                "TEXT f(SB),4,$0\n " GATE "\n JLS 2(PC)\n RET\n JMP 0(PC)\n"));
+                 "TEXT f(SB),4,$0\n " GATE "\n JLS 2(PC)\n RET\n JMP 0(PC)\n"));
     /* A macro on the way is harmless as long as no SYSCALL is. */
-    EXPECT(gives("TEXT f(SB),4,$0\n JEQ 2(PC)\n get_tls(CX)\n RET\n", 0, "TEXT f(SB),4,$0\n JEQ 2(PC)\n get_tls(CX)\n RET\n"));
+    EXPECT(gives("TEXT f(SB),4,$0\n JEQ 2(PC)\n get_tls(CX)\n RET\n", 0,
+                 "TEXT f(SB),4,$0\n JEQ 2(PC)\n get_tls(CX)\n RET\n"));
 }
 
 static void test_refusals(void)
 {
-    EXPECT(failed_with(rewrite("TEXT f(SB),4,$0\n JEQ 3(PC)\n get_tls(CX)\n SYSCALL\n RET\n"), "passes a macro and a SYSCALL"));
-    EXPECT(failed_with(rewrite("TEXT f(SB),4,$0\n JEQ 3(PC)\n#ifdef X\n SYSCALL\n#endif\n RET\n"), "does not fit"));
-    EXPECT(failed_with(rewrite("#define CALL6 \\\n MOVL $1, AX; \\\n SYSCALL\nTEXT f(SB),4,$0\n CALL6\n"), "a macro contains"));
+    EXPECT(failed_with(rewrite("TEXT f(SB),4,$0\n JEQ 3(PC)\n get_tls(CX)\n SYSCALL\n RET\n"),
+                       "passes a macro and a SYSCALL"));
+    EXPECT(failed_with(rewrite("TEXT f(SB),4,$0\n JEQ 3(PC)\n#ifdef X\n SYSCALL\n#endif\n RET\n"),
+                       "does not fit"));
+    EXPECT(failed_with(
+        rewrite("#define CALL6 \\\n MOVL $1, AX; \\\n SYSCALL\nTEXT f(SB),4,$0\n CALL6\n"),
+        "a macro contains"));
     EXPECT(failed_with(rewrite("SYSCALL\n"), "outside a function"));
-    EXPECT(failed_with(rewrite("TEXT f(SB),4,$0\n JMP 2(PC)\nTEXT g(SB),4,$0\n"), "leaves its function"));
+    EXPECT(failed_with(rewrite("TEXT f(SB),4,$0\n JMP 2(PC)\nTEXT g(SB),4,$0\n"),
+                       "leaves its function"));
     EXPECT(failed_with(rewrite("TEXT f(SB),4,$0\n JMP 2(PC)\n"), "leaves the file"));
     EXPECT(failed_with(rewrite("TEXT f(SB),4,$0\n JMP -9(PC)\n"), "leaves"));
 }
@@ -77,9 +97,11 @@ static void test_stack_guard(void)
     struct buffer raised = {0};
     const char *line = "\tstackGuard = stackNosplit + stackSystem + abi.StackSmall\n";
     EXPECT(overlay_raise_stack_guard("stack.go", line, &raised) == 0);
-    EXPECT(strcmp(raised.bytes, "\tstackGuard = stackNosplit + stackSystem + abi.StackSmall + 256\n") == 0);
+    EXPECT(strcmp(raised.bytes,
+                  "\tstackGuard = stackNosplit + stackSystem + abi.StackSmall + 256\n") == 0);
     buffer_free(&raised);
-    EXPECT(failed_with(overlay_raise_stack_guard("stack.go", "\tstackGuard = 928\n", &raised), "stack guard"));
+    EXPECT(failed_with(overlay_raise_stack_guard("stack.go", "\tstackGuard = 928\n", &raised),
+                       "stack guard"));
     char *twice = format_string("%s%s", line, line);
     EXPECT(failed_with(overlay_raise_stack_guard("stack.go", twice, &raised), "stack guard"));
     free(twice);
