@@ -15,8 +15,9 @@
 #define SLICE_NS 5000000ull
 
 /* How long a CPU with nothing to do looks out for work before it halts: a wake-up within that time
- * costs no interrupt. */
-#define IDLE_POLL_NS 20000ull
+ * costs no interrupt. It does so only while its last idle period was a short one. */
+#define IDLE_POLL_NS 50000ull
+#define IDLE_SHORT_NS 100000ull
 
 static struct cpu boot_cpu;
 static struct thread boot_thread; /* becomes CPU 0's idle thread */
@@ -45,6 +46,7 @@ static void cpu_init(struct cpu *cpu, unsigned id, struct thread *idle)
     list_init(&cpu->run_queue);
     cpu->idle = idle;
     cpu->slice_end = UINT64_MAX;
+    cpu->timer_armed = UINT64_MAX;
     timer_queue_init(&cpu->timers, id);
     idle->cpu = id;
     idle->affinity = 1ull << id;
@@ -93,7 +95,13 @@ void sched_update_timer(void)
         uint64_t cpu_time_end = cpu_timer_next(thread, hal_clock_monotonic());
         next = cpu_time_end < next ? cpu_time_end : next;
     }
-    hal_timer_set(next);
+    /* A timer that is armed for an earlier time is left alone: setting one may cost an exit to the
+     * hypervisor, and what it is wanted for has often changed again by then. It will be set when it
+     * expires. */
+    if (next < cpu->timer_armed) {
+        cpu->timer_armed = next;
+        hal_timer_set(next);
+    }
 }
 
 /* Someone waits for this CPU: the running thread's slice begins. Interrupts masked. */
@@ -414,6 +422,7 @@ void core_timer_expired(void)
 {
     struct cpu *cpu = this_cpu();
     struct thread *thread = current_thread();
+    cpu->timer_armed = UINT64_MAX;
     timer_run(&cpu->timers);
     uint64_t now = hal_clock_monotonic();
     if (thread != cpu->idle) {
@@ -461,6 +470,7 @@ _Noreturn static void idle_loop(void)
 {
     struct cpu *cpu = this_cpu();
     uint64_t bit = 1ull << cpu->hal.id;
+    bool was_short = false;
     for (;;) {
         hal_irq_disable();
         struct thread *next = pick_next(cpu);
@@ -473,7 +483,7 @@ _Noreturn static void idle_loop(void)
         __atomic_or_fetch(&idle_cpus, bit, __ATOMIC_SEQ_CST);
         hal_tlb_lazy(true);
         hal_irq_enable();
-        if (hal_cpu_count() > 1) {
+        if (hal_cpu_count() > 1 && was_short) {
             poll_for_work(cpu);
         }
         hal_irq_disable();
@@ -484,7 +494,9 @@ _Noreturn static void idle_loop(void)
         }
         hal_tlb_lazy(false);
         __atomic_and_fetch(&idle_cpus, ~bit, __ATOMIC_SEQ_CST);
-        cpu->idle_ns += hal_clock_monotonic() - before;
+        uint64_t idle_ns = hal_clock_monotonic() - before;
+        was_short = idle_ns < IDLE_SHORT_NS;
+        cpu->idle_ns += idle_ns;
     }
 }
 

@@ -62,9 +62,10 @@ struct cpu {
     struct thread *idle;
     struct thread *previous; /* whom we switched away from, until its on_cpu is cleared */
     bool requeue;            /* `previous` is still runnable */
-    bool update_timer;  /* the switch that is under way changes what the timer is to wait for */
-    bool polling;       /* idle and looking at run_count: needs no kick; atomic */
-    uint64_t slice_end; /* monotonic ns, or UINT64_MAX: nobody waits */
+    bool update_timer;    /* the switch that is under way changes what the timer is to wait for */
+    bool polling;         /* idle and looking at run_count: needs no kick; atomic */
+    uint64_t slice_end;   /* monotonic ns, or UINT64_MAX: nobody waits */
+    uint64_t timer_armed; /* what the one-shot timer is set to; UINT64_MAX: not set */
     struct timer_queue timers;
     uint64_t idle_ns;
     bool resched_kick; /* a kick is on its way */
