@@ -439,6 +439,8 @@ static int final_status(struct relay *relay, int raw, long timeout)
     }
     if (relay->status >= 0)
         return relay->status;
+    if (relay->debugger > 0)
+        return 0; /* gdb has killed it */
     /* Without a record the debug-exit port has the status. QEMU's own failure is 1, which stands
      * for a program's 0. */
     if (code > (relay->started ? 0 : 1) && (code & 1) && code >> 1 < DEBUG_EXIT_CLIPPED)

@@ -204,7 +204,7 @@ class Machine:
         return self.serial.exitstatus >> 1 if self.serial.exitstatus & 1 else "off"
 
     def command(self, name, **arguments):
-        """A QMP command; returns what it returns."""
+        """A QMP command; returns what it returns, or None when QEMU ended before it could say."""
         with socket.socket(socket.AF_UNIX) as connection:
             deadline = time.monotonic() + TIMEOUT
             while True:  # QEMU makes the socket a little after it has started
@@ -224,8 +224,15 @@ class Machine:
             ):
                 stream.write(json.dumps(request) + "\n")
                 stream.flush()
-                while "event" in (answer := json.loads(stream.readline())):
-                    pass
+                answer = {"event": None}
+                while "event" in answer:
+                    try:
+                        line = stream.readline()
+                    except ConnectionResetError:
+                        line = ""
+                    if not line:
+                        return None
+                    answer = json.loads(line)
             return answer["return"]
 
     def cpu_seconds(self):
