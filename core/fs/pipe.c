@@ -93,6 +93,9 @@ static long pipe_read(struct file *file, struct io_vector *io, uint64_t *offset)
         }
         mutex_lock(&pipe->lock);
     }
+    /* As on Linux, only somebody who may have been waiting for room hears of it: an edge-triggered
+     * writer would otherwise be told at every read. Nobody waits while an atomic write fits. */
+    bool had_no_room = pipe->capacity - pipe_used(pipe) < PIPE_BUF;
     while (io->remaining != 0 && pipe_used(pipe) != 0) {
         uint32_t at = pipe->head & (pipe->capacity - 1);
         size_t piece =
@@ -110,7 +113,7 @@ static long pipe_read(struct file *file, struct io_vector *io, uint64_t *offset)
         pipe->head = 0;
     }
     mutex_unlock(&pipe->lock);
-    if (done > 0) {
+    if (done > 0 && had_no_room) {
         wait_queue_notify(&pipe->writable, POLLOUT | POLLWRNORM);
     }
     return done;
