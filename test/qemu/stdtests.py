@@ -20,6 +20,7 @@ REASONS = {
 EXCUSE = re.compile(
     r"skipping test.*('go build'|'go run'|no cgo|not found)"
     r"|implementation not supported|on 1 processor|insufficient CPU"
+    r"|on uniprocessor|requires NumCPU >= 2|GOMAXPROCS <= 1|GOMAXPROCS=1"
 )
 
 # What the project is held to; `...` is expanded by `go list`.
