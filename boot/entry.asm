@@ -28,8 +28,6 @@ global boot_pdpt_direct
 global boot_stack
 global boot_stack_top
 extern kvm_start
-extern bss_start
-extern bss_end
 
 section .boot.text progbits alloc exec nowrite align=16
 bits 32
@@ -54,8 +52,7 @@ multiboot2_entry:
 start:
     mov edx, eax ; the loader's magic, 0 for PVH
 
-    ; The loader has cleared .bss (ELF: memory size over file size), but the tables are checked for by paging_init
-    ; only after this, so they are written whole.
+    ; Entries that are not written here are zero: the loader has cleared .bss.
     lea edi, [ebp + boot_pd_direct]
     mov eax, PAGE_PRESENT | PAGE_WRITE | PAGE_LARGE
     mov ecx, 4 * 512

@@ -5,11 +5,8 @@
 bits 32
 
 extern pvh_entry
-extern multiboot2_entry
-extern image_first_byte
 
 MULTIBOOT2_MAGIC equ 0xe85250d6
-MULTIBOOT2_TAG_ENTRY equ 3
 MULTIBOOT2_TAG_MODULE_ALIGN equ 6
 MULTIBOOT2_TAG_RELOCATABLE equ 10
 XEN_ELFNOTE_PHYS32_ENTRY equ 18

@@ -36,13 +36,19 @@ void *allocate(size_t size)
     return memory;
 }
 
-char *format_string(const char *format, ...)
+static char *format_values(const char *format, va_list values)
 {
     char *text;
-    va_list values;
-    va_start(values, format);
     if (vasprintf(&text, format, values) < 0)
         out_of_memory();
+    return text;
+}
+
+char *format_string(const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    char *text = format_values(format, values);
     va_end(values);
     return text;
 }
@@ -102,11 +108,9 @@ void buffer_append_string(struct buffer *buffer, const char *text)
 
 void buffer_append_format(struct buffer *buffer, const char *format, ...)
 {
-    char *text;
     va_list values;
     va_start(values, format);
-    if (vasprintf(&text, format, values) < 0)
-        out_of_memory();
+    char *text = format_values(format, values);
     va_end(values);
     buffer_append_string(buffer, text);
     free(text);
@@ -143,11 +147,9 @@ void arguments_add(struct arguments *arguments, const char *item)
 
 void arguments_addf(struct arguments *arguments, const char *format, ...)
 {
-    char *text;
     va_list values;
     va_start(values, format);
-    if (vasprintf(&text, format, values) < 0)
-        out_of_memory();
+    char *text = format_values(format, values);
     va_end(values);
     arguments_add(arguments, text);
     free(text);

@@ -8,9 +8,6 @@ void core_return_to_user(struct regs *regs)
     struct thread *thread = current_thread();
     uint32_t work = __atomic_load_n(&thread->work, __ATOMIC_ACQUIRE);
     hal_irq_enable();
-    if ((work & WORK_EXIT) != 0) {
-        thread_exit();
-    }
     if ((work & WORK_RESCHEDULE) != 0) {
         thread_yield();
     }

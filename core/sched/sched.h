@@ -26,7 +26,6 @@ enum thread_state {
 enum {
     WORK_SIGNAL = 1,     /* a signal may be deliverable */
     WORK_RESCHEDULE = 2, /* somebody else should run */
-    WORK_EXIT = 4,       /* the thread must end: exit_group or execve elsewhere */
 };
 
 struct signal_thread;

@@ -29,21 +29,7 @@ extern return_work
     push %1
     push rax
     push %2
-    push r9
-    push r8
-    push r10
-    push rdx
-    push rsi
-    push rdi
-    push rax
-    push rcx
-    push r11
-    push rbx
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
+    PUSH_GENERAL rdx, rax, rcx
 %endmacro
 
 %macro RESTORE_ARGUMENTS 0

@@ -59,21 +59,7 @@ to_kernel_stack:
     %assign i i - 1
 %endrep
     lea rsp, [rcx - 7 * 8]
-    push r9
-    push r8
-    push r10
-    push qword [rax] ; RDX
-    push rsi
-    push rdi
-    push qword [rax + 16] ; RAX
-    push qword [rax + 8] ; RCX
-    push r11
-    push rbx
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
+    PUSH_GENERAL qword [rax], qword [rax + 16], qword [rax + 8]
     cld
     mov rdi, rsp
     call x86_interrupt
@@ -81,21 +67,7 @@ to_kernel_stack:
 
 ; Never returns: stays on the IST stack, so that nothing else is touched.
 fatal:
-    push r9
-    push r8
-    push r10
-    push rdx
-    push rsi
-    push rdi
-    push rax
-    push rcx
-    push r11
-    push rbx
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
+    PUSH_GENERAL rdx, rax, rcx
     cld
     mov rdi, rsp
     and rsp, -16
