@@ -84,6 +84,8 @@ static void kernel_word(const char *word)
     const char *value;
     if (strcmp(word, "hostlink") == 0) {
         options.hostlink = true;
+    } else if (strcmp(word, "probe") == 0) {
+        options.probe = true;
     } else if ((value = value_of(word, "log")) != NULL) {
         if (log_set_level(value) != 0) {
             options_fail("log=%s: the levels are error, warn, info, debug, strace", value);

@@ -10,6 +10,7 @@
 
 struct options {
     bool hostlink;        /* goruntime/hostlink.h */
+    bool probe;           /* end once the machine has shown that it works, with PROBE_STATUS */
     const char *cwd;      /* "/" unless given */
     const char *hostname; /* "unigornel" unless given */
     const char *root;     /* NULL: the image's own file system, or none */

@@ -21,3 +21,5 @@
 #define DEBUG_EXIT_CLIPPED 125 /* 125 and above: the true one comes by ESCAPE 'X' */
 #define DEBUG_EXIT_REBOOT 126
 #define DEBUG_EXIT_PANIC 127 /* QEMU's own status is then 255 */
+
+#define PROBE_STATUS 42 /* what the kernel word `probe` ends with */

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -18,9 +19,11 @@
 
 #include "goruntime/hostlink.h"
 #include "tools/elf_file.h"
+#include "tools/link.h"
 
 #define QEMU "qemu-system-x86_64"
-#define PROBE_TIMEOUT_MS 1000
+#define PROBE_TIMEOUT_MS 5000 /* a working one needs a tenth of a second */
+#define KILL_TIMEOUT_MS 5000
 
 /* The least that the kernel needs. microvm: without option ROMs its small firmware loads the image
  * itself. */
@@ -74,111 +77,61 @@ char *guest_command_line(const struct machine *machine)
  * ------------------------------------------------------------------------------------------------------
  */
 
-/* A guest of four instructions, loaded by PVH: it leaves through the debug-exit port. */
-struct probe_image {
-    Elf64_Ehdr header;
-    Elf64_Phdr segments[2];
-    struct {
-        Elf64_Nhdr header;
-        char name[4];
-        uint32_t entry;
-    } note;
-    uint8_t code[16];
-};
-#define PROBE_ADDRESS 0x100000u
-#define PROBE_VALUE 42
-
-static struct probe_image make_probe_image(void)
-{
-    struct probe_image image = {
-        .header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
-                               EV_CURRENT},
-                   .e_type = ET_EXEC,
-                   .e_machine = EM_X86_64,
-                   .e_version = EV_CURRENT,
-                   .e_phoff = offsetof(struct probe_image, segments),
-                   .e_ehsize = sizeof(Elf64_Ehdr),
-                   .e_phentsize = sizeof(Elf64_Phdr),
-                   .e_phnum = 2},
-        .note = {.header = {.n_namesz = 4,
-                            .n_descsz = 4,
-                            .n_type = 18 /* XEN_ELFNOTE_PHYS32_ENTRY */},
-                 .name = "Xen",
-                 .entry = PROBE_ADDRESS + offsetof(struct probe_image, code)},
-        .code = {0xb0, PROBE_VALUE, 0xe6, DEBUG_EXIT_PORT, 0xfa,
-                 0xf4}, /* mov al, 42; out 0xf4, al; cli; hlt */
-    };
-    image.header.e_entry = image.note.entry;
-    image.segments[0] = (Elf64_Phdr){.p_type = PT_LOAD,
-                                     .p_flags = PF_R | PF_X,
-                                     .p_vaddr = PROBE_ADDRESS,
-                                     .p_paddr = PROBE_ADDRESS,
-                                     .p_filesz = sizeof(image),
-                                     .p_memsz = sizeof(image),
-                                     .p_align = 4096};
-    uint64_t note = offsetof(struct probe_image, note);
-    image.segments[1] = (Elf64_Phdr){.p_type = PT_NOTE,
-                                     .p_flags = PF_R,
-                                     .p_offset = note,
-                                     .p_vaddr = PROBE_ADDRESS + note,
-                                     .p_paddr = PROBE_ADDRESS + note,
-                                     .p_filesz = sizeof(image.note),
-                                     .p_memsz = sizeof(image.note),
-                                     .p_align = 4};
-    return image;
-}
-
-/* Waits for a child for a limited time, and gives one up that cannot even be killed. */
+/* Waits for a child until `timeout_ms` have passed, then ends it, and gives it up when it cannot
+ * even be killed. Its status as from waitpid; -1: it did not end by itself. */
 static int wait_limited(pid_t child, int timeout_ms)
 {
     int descriptor = (int)syscall(SYS_pidfd_open, child, 0);
     struct pollfd watch = {.fd = descriptor, .events = POLLIN};
     int status = -1;
-    if (descriptor >= 0 && poll(&watch, 1, timeout_ms) == 1) {
-        waitpid(child, &status, 0);
-    } else {
+    bool ended = descriptor >= 0 && poll(&watch, 1, timeout_ms) == 1;
+    if (!ended)
         kill(child, SIGKILL);
-        if (descriptor >= 0 && poll(&watch, 1, 200) == 1)
-            waitpid(child, NULL, 0);
-    }
+    if (ended || descriptor < 0 || poll(&watch, 1, KILL_TIMEOUT_MS) == 1)
+        waitpid(child, &status, 0);
     if (descriptor >= 0)
         close(descriptor);
-    return status;
+    return ended ? status : -1;
 }
 
+/* Runs QEMU with nothing to read and nothing to say, for at most PROBE_TIMEOUT_MS; returns as
+ * wait_limited does. */
+static int run_probe(char *const *words)
+{
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(127);
+        int null = open("/dev/null", O_RDWR);
+        for (int i = 0; i < 3; i++)
+            dup2(null, i);
+        execvp(words[0], words);
+        _exit(127);
+    }
+    return child > 0 ? wait_limited(child, PROBE_TIMEOUT_MS) : -1;
+}
+
+/* Boots the kernel under KVM. A KVM that emulates the guest, as some nested ones do, runs the first
+ * instructions and then stops at one that it does not know; so nothing less than our own way to
+ * long mode, to all CPUs and to a halt that an interrupt ends says that it works. */
 static bool probe_kvm(void)
 {
     int device = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (device < 0)
         return false;
     close(device);
-    char *folder = temporary_directory();
-    if (!folder)
-        return false;
-    char *path = format_string("%s/probe.elf", folder);
-    struct probe_image image = make_probe_image();
-    bool works = false;
-    if (write_file(path, &image, sizeof(image), 0600) == 0) {
-        struct machine machine = {
-            .kind = "microvm", .accel = "kvm", .memory = "16M", .cpus = 1, .image = path};
-        struct arguments words = {0};
-        qemu_arguments(&machine, &(struct channels){0}, &words);
-        pid_t child = fork();
-        if (child == 0) {
-            int null = open("/dev/null", O_RDWR);
-            for (int i = 0; i < 3; i++)
-                dup2(null, i);
-            setpgid(0, 0);
-            execvp(words.items[0], words.items);
-            _exit(127);
-        }
-        int status = child > 0 ? wait_limited(child, PROBE_TIMEOUT_MS) : -1;
-        works = status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == (PROBE_VALUE << 1 | 1);
-        arguments_free(&words);
-    }
-    free(path);
-    free(folder);
-    return works;
+    char *kernel = kernel_path();
+    struct machine machine = {
+        .kind = "microvm", .accel = "kvm", .memory = "32M", .cpus = 2, .image = kernel};
+    arguments_add(&machine.kernel_words, "probe");
+    struct arguments words = {0};
+    qemu_arguments(&machine, &(struct channels){0}, &words);
+    int status = run_probe(words.items);
+    arguments_free(&words);
+    arguments_free(&machine.kernel_words);
+    free(kernel);
+    return status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == (PROBE_STATUS << 1 | 1);
 }
 
 bool kvm_works(void)

@@ -44,6 +44,6 @@ int machine_check_memory(const struct machine *machine);
 void qemu_arguments(const struct machine *machine, const struct channels *channels,
                     struct arguments *words);
 
-/* Whether a small guest really runs under KVM here. The answer is kept in the build folder until
- * the next boot of the host. */
+/* Whether the kernel really runs under KVM here, found out by trying. The answer is kept in the
+ * build folder until the next boot of the host. */
 bool kvm_works(void);

@@ -288,13 +288,22 @@ static bool read_channel(struct relay *relay, unsigned which)
     return true;
 }
 
+/* QEMU says so and then keeps the stopped machine for ever (accel/kvm/kvm-all.c, kvm_cpu_exec). */
+static bool stopped_by_kvm(const char *errors)
+{
+    return strstr(errors, "KVM internal error") || strstr(errors, "kvm run failed") ||
+           strstr(errors, "KVM: entry failed");
+}
+
 static void read_qemu_errors(struct relay *relay)
 {
     char bytes[4096];
     ssize_t got = read(relay->watch[POLL_QEMU_ERRORS].fd, bytes, sizeof(bytes));
-    if (got > 0)
+    if (got > 0) {
         buffer_append(&relay->qemu_errors, bytes, (size_t)got);
-    else if (got == 0 || errno != EINTR)
+        if (stopped_by_kvm(relay->qemu_errors.bytes) && relay->debugger <= 0)
+            kill_qemu(relay, STATUS_MACHINE);
+    } else if (got == 0 || errno != EINTR)
         close_watch(&relay->watch[POLL_QEMU_ERRORS]);
 }
 
@@ -431,6 +440,8 @@ static int final_status(struct relay *relay, int raw, long timeout)
     if (relay->killed) {
         if (relay->status == STATUS_TIMEOUT)
             fail("the program did not end within %ld s (--timeout): ended it", timeout);
+        if (relay->status == STATUS_MACHINE)
+            fail("KVM cannot run this machine: use --accel tcg (-v shows QEMU's command)");
         return relay->status;
     }
     if (relay->panicked || code == (DEBUG_EXIT_PANIC << 1 | 1)) {
