@@ -7,6 +7,7 @@
 #include "core/mm/kmalloc.h"
 #include "core/mm/page.h"
 #include "core/mm/vm.h"
+#include "core/net/net.h"
 #include "core/options.h"
 #include "core/sched/sched.h"
 #include "core/signal/signal.h"
@@ -64,6 +65,7 @@ static void program_main(void *unused)
     fs_set_host_name(options.hostname, strlen(options.hostname));
     console_init(options.hostlink);
     hal_late_init();
+    net_init();
     program_start();
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/lib/log.h"
 #include "core/lib/string.h"
+#include "core/net/net.h"
 #include "core/syscall/process.h"
 #include "hal.h"
 
@@ -100,7 +101,7 @@ static void kernel_word(const char *word)
         options.root = value;
     } else if ((value = value_of(word, "crash")) != NULL) {
         options.crash = value;
-    } else {
+    } else if (!net_option(word)) {
         options_fail("unknown kernel word \"%s\" (words for the program come after --)", word);
     }
 }

@@ -10,15 +10,26 @@
 #include <unistd.h>
 
 #include "tools/commands.h"
-#include "tools/link.h"
 
-enum { BUILD_OUTPUT, BUILD_FROM, BUILD_FS, BUILD_VERBOSE, BUILD_OVERLAY, BUILD_OPTIONS };
+enum {
+    BUILD_OUTPUT,
+    BUILD_FROM,
+    BUILD_FS,
+    BUILD_NETWORK,
+    BUILD_VERBOSE,
+    BUILD_OVERLAY,
+    BUILD_OPTIONS
+};
 
 static const struct option_spec build_specs[BUILD_OPTIONS] = {
     [BUILD_OUTPUT] = {"-o", "FILE", "the image to write (default: PACKAGE.elf here)", NULL},
     [BUILD_FROM] = {"--from", "BINARY", "link this prebuilt static Go program", NULL},
     [BUILD_FS] = {"--fs", "DIR", "put a folder's files into the image",
                   "file systems come in a later release"},
+    [BUILD_NETWORK] = {"--network", "WHEN",
+                       "a kernel with the network: auto (default: where the program has sockets), "
+                       "always or never",
+                       NULL},
     [BUILD_VERBOSE] = {"--verbose", NULL, "say what is done", NULL},
     [BUILD_OVERLAY] = {"-overlay", "FILE", "refused: the command needs it for itself", NULL},
 };
@@ -118,7 +129,8 @@ static int go_build(const struct go_toolchain *go, const struct overlay *overlay
     return result;
 }
 
-int build_package(char *const *flags, const char *package, const char *output)
+int build_package(char *const *flags, const char *package, const struct link_options *options,
+                  const char *output)
 {
     struct go_toolchain go = {0};
     struct overlay overlay = {0};
@@ -140,7 +152,7 @@ int build_package(char *const *flags, const char *package, const char *output)
     if (result == 0) {
         char *binary = format_string("%s/%s", program_folder, name);
         char *image = output ? copy_string(output) : format_string("%s.elf", name);
-        result = link_files(binary, name, &overlay, image);
+        result = link_files(binary, name, &overlay, options, image);
         free(binary);
         free(image);
     }
@@ -164,9 +176,23 @@ static const char *take_package(struct arguments *flags)
     return last;
 }
 
+static int parse_network(const char *word, enum network_choice *choice)
+{
+    static const char *const names[] = {
+        [NETWORK_AUTO] = "auto", [NETWORK_ALWAYS] = "always", [NETWORK_NEVER] = "never"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        if (strcmp(word, names[i]) == 0) {
+            *choice = (enum network_choice)i;
+            return 0;
+        }
+    }
+    return fail("--network %s: give auto, always or never", word);
+}
+
 int command_build(char **words)
 {
     struct option_cursor cursor = {.table = &build_options, .words = words, .pass_unknown = true};
+    struct link_options options = {0};
     struct arguments flags = {0};
     const char *output = NULL, *from = NULL;
     for (;;) {
@@ -186,7 +212,10 @@ int command_build(char **words)
         else if (option == BUILD_OVERLAY)
             return fail("-overlay: unigornel needs this flag for itself: leave it out"),
                    STATUS_USAGE;
-        else
+        else if (option == BUILD_NETWORK) {
+            if (parse_network(cursor.value, &options.network) < 0)
+                return STATUS_USAGE;
+        } else
             arguments_add(&flags, option == OPTION_END ? words[cursor.at++] : cursor.value);
     }
     int result;
@@ -196,11 +225,11 @@ int command_build(char **words)
     }
     if (from) {
         char *image = output ? copy_string(output) : format_string("%s.elf", base_name(from));
-        result = link_files(from, base_name(from), NULL, image);
+        result = link_files(from, base_name(from), NULL, &options, image);
         free(image);
     } else {
         const char *package = take_package(&flags);
-        result = build_package(flags.items, package, output);
+        result = build_package(flags.items, package, &options, output);
     }
     arguments_free(&flags);
     return result == 0 ? 0 : STATUS_FAILED;

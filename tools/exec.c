@@ -83,7 +83,8 @@ int command_exec(char **words)
     char *directory = current_directory(), *folder = temporary_directory();
     char *image = folder ? format_string("%s/image.elf", folder) : NULL, *files = NULL;
     int status = STATUS_FAILED;
-    if (image && link_files(program, base_name(program), NULL, image) == 0 &&
+    if (image &&
+        link_files(program, base_name(program), NULL, &(struct link_options){0}, image) == 0 &&
         (files = workdir_image(directory))) {
         for (char **variable = environ; *variable; variable++) {
             if (is_passed_on(*variable))

@@ -74,6 +74,11 @@ static int read_functions(struct go_binary *binary)
     if (header.functions > size || header.function_count > (size - header.functions) / 8 ||
         header.function_names > size)
         return fail("%s: Go's function table is damaged: build the program again", elf->path);
+    if (header.compilation_units <= size && header.compilation_units > header.function_names &&
+        !table[header.compilation_units - 1]) {
+        binary->names = (const char *)table + header.function_names;
+        binary->names_size = header.compilation_units - header.function_names;
+    }
     const uint8_t *entries = table + header.functions;
     uint64_t entries_size = size - header.functions;
     binary->functions = allocate(header.function_count * sizeof(*binary->functions));
@@ -130,6 +135,31 @@ void go_binary_close(struct go_binary *binary)
 {
     free(binary->functions);
     *binary = (struct go_binary){0};
+}
+
+static bool makes_sockets(const char *name)
+{
+    static const char *const functions[] = {"socket", "Socket", "socketpair", "Socketpair"};
+    const char *package = strstr(name, "golang.org/x/sys/unix."); /* perhaps vendored */
+    const char *function = package                             ? strrchr(package, '.') + 1
+                           : strncmp(name, "syscall.", 8) == 0 ? name + 8
+                                                               : "";
+    for (size_t i = 0; i < sizeof(functions) / sizeof(*functions); i++) {
+        if (strcmp(function, functions[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+const char *go_socket_function(const struct go_binary *binary)
+{
+    if (!binary->names)
+        return "functions without names";
+    for (size_t at = 0; at < binary->names_size; at += strlen(binary->names + at) + 1) {
+        if (makes_sockets(binary->names + at))
+            return binary->names + at;
+    }
+    return NULL;
 }
 
 const uint8_t *go_function_code(const struct go_binary *binary, const struct go_function *function)

@@ -19,12 +19,19 @@ struct go_binary {
     struct go_function
         *functions; /* sorted by address; none when the table has an unknown format */
     size_t function_count;
+    const char *names; /* of all functions, also of those that are only inlined: each ends with a
+                          NUL; NULL: not known */
+    size_t names_size;
 };
 
 /* 0, or -1 after a message: the program is not made by Go, or not one that can run alone (dynamic,
  * PIE, cgo). */
 int go_binary_open(struct go_binary *binary, const struct elf_file *elf);
 void go_binary_close(struct go_binary *binary);
+
+/* What gives the program a way to a socket, as a name for messages; NULL: it has none. A program
+ * whose names are not known may have one. Does not see one that makes the system call by itself. */
+const char *go_socket_function(const struct go_binary *binary);
 
 /* The function's bytes. */
 const uint8_t *go_function_code(const struct go_binary *binary, const struct go_function *function);

@@ -521,29 +521,52 @@ int link_image(const struct elf_file *kernel, const struct go_binary *program, c
  * -------------------------------------------------------------------------------------------------------------------
  */
 
-char *kernel_path(void)
+char *kernel_path(bool network)
 {
     const char *given = getenv("UNIGORNEL_KERNEL");
-    return given && *given ? copy_string(given) : build_folder_path("kernel.elf");
+    return given && *given ? copy_string(given)
+                           : build_folder_path(network ? "kernel-net.elf" : "kernel.elf");
+}
+
+bool has_network(const struct elf_file *file)
+{
+    Elf64_Sym symbol;
+    return elf_find_symbol(file, "core_netdev_found", &symbol);
+}
+
+/* Whether the program shall have the network. */
+static bool wants_network(const struct go_binary *go, const char *name, enum network_choice choice)
+{
+    if (choice != NETWORK_AUTO)
+        return choice == NETWORK_ALWAYS;
+    const char *function = go_socket_function(go);
+    verbose("%s: %s%s: %s the network", name, function ? "has " : "no sockets",
+            function ? function : "", function ? "with" : "without");
+    return function;
+}
+
+static int open_kernel(struct elf_file *kernel, const char *path)
+{
+    if (!is_file(path))
+        return fail("%s: the kernel is not there: build it with cmake, or set UNIGORNEL_KERNEL",
+                    path);
+    return elf_file_open(kernel, path);
 }
 
 int link_files(const char *binary, const char *name, const struct overlay *overlay,
-               const char *output)
+               const struct link_options *options, const char *output)
 {
     struct elf_file kernel = {0}, program = {0};
     struct go_binary go = {0};
     struct buffer image = {0};
-    char *path = kernel_path();
+    char *path = NULL;
     int result = -1;
-    if (!is_file(path)) {
-        fail("%s: the kernel is not there: build it with cmake, or set UNIGORNEL_KERNEL", path);
-        free(path);
-        return -1;
-    }
     if (elf_file_open(&program, binary) == 0 && go_binary_open(&go, &program) == 0 &&
-        (!overlay || overlay_verify(overlay, &go) == 0) && elf_file_open(&kernel, path) == 0 &&
-        link_image(&kernel, &go, name, &image) == 0)
-        result = write_file(output, image.bytes, image.size, 0755);
+        (!overlay || overlay_verify(overlay, &go) == 0)) {
+        path = kernel_path(wants_network(&go, name, options->network));
+        if (open_kernel(&kernel, path) == 0 && link_image(&kernel, &go, name, &image) == 0)
+            result = write_file(output, image.bytes, image.size, 0755);
+    }
     go_binary_close(&go);
     elf_file_close(&program);
     elf_file_close(&kernel);

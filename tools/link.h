@@ -10,14 +10,25 @@
 int link_image(const struct elf_file *kernel, const struct go_binary *program, const char *name,
                struct buffer *image);
 
-/* The kernel to link with: $UNIGORNEL_KERNEL, or kernel.elf in the build folder. */
-char *kernel_path(void);
+/* Which kernel: the one with the network is larger. */
+enum network_choice { NETWORK_AUTO /* as the program needs */, NETWORK_ALWAYS, NETWORK_NEVER };
+
+struct link_options {
+    enum network_choice network;
+};
+
+/* The kernel to link with: $UNIGORNEL_KERNEL, or kernel.elf or kernel-net.elf in the build folder.
+ */
+char *kernel_path(bool network);
+
+/* Whether a kernel, or the one in an image, has the network. */
+bool has_network(const struct elf_file *file);
 
 /* link_image for files: `binary` and the kernel to `output`, checked as prebuilt programs are. 0 or
  * -1 after a message. */
 struct overlay;
 int link_files(const char *binary, const char *name, const struct overlay *overlay,
-               const char *output);
+               const struct link_options *options, const char *output);
 
 /* Whether the file is an image that link_image has made. */
 bool is_image(const struct elf_file *file);

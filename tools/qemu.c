@@ -121,7 +121,7 @@ static bool probe_kvm(void)
     if (device < 0)
         return false;
     close(device);
-    char *kernel = kernel_path();
+    char *kernel = kernel_path(false);
     struct machine machine = {
         .kind = "microvm", .accel = "kvm", .memory = "32M", .cpus = 2, .image = kernel};
     arguments_add(&machine.kernel_words, "probe");

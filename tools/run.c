@@ -175,7 +175,10 @@ int run_options_parse(struct option_cursor *cursor, struct run_settings *setting
 /* gdb with the symbols of both and stopped at the kernel's entry. */
 static void gdb_command(const char *image, struct arguments *words)
 {
-    char *kernel = kernel_path();
+    struct elf_file file;
+    bool network = elf_file_open(&file, image) == 0 && has_network(&file);
+    elf_file_close(&file);
+    char *kernel = kernel_path(network);
     static const char *const options[] = {
         "gdb", "-q", "-iex", "set confirm off", "-ex", "target remote :1234", "-ex"};
     for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
@@ -246,7 +249,7 @@ static char *find_image(const char *operand)
     char *folder = temporary_directory();
     char *path = folder ? format_string("%s/image.elf", folder) : NULL;
     free(folder);
-    if (path && build_package(NULL, operand, path) < 0) {
+    if (path && build_package(NULL, operand, &(struct link_options){0}, path) < 0) {
         free(path);
         return NULL;
     }

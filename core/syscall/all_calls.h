@@ -10,6 +10,7 @@
 
 #include "core/fs/fs_calls.h"
 #include "core/mm/mm_calls.h"
+#include "core/net/net_calls.h"
 #include "core/sched/futex_calls.h"
 #include "core/signal/signal_calls.h"
 #include "core/syscall/process_calls.h"

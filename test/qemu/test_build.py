@@ -253,3 +253,45 @@ def test_timeout(image):
     """A program that does not end is ended, and nothing of it stays."""
     done = guest.tool_result("run", "--timeout", "5", "--machine", "q35", image("sigterm"))
     assert done.status == 124
+
+
+NO_SOCKETS = "import _ \"os\"; func main() {}"
+SOCKETS = (
+    "import \"net\"; func main() { net.Dial(\"tcp\", \"127.0.0.1:1\") }",
+    "import \"syscall\"; func main() { syscall.Socket(1, 1, 0) }",
+    "import \"syscall\"; func main() { syscall.Socketpair(1, 1, 0) }",
+)
+
+
+@pytest.mark.parametrize("source", (NO_SOCKETS, *SOCKETS))
+@pytest.mark.parametrize("stripped", (False, True))
+def test_network_where_there_are_sockets(source, stripped, tmp_path):
+    (tmp_path / "main.go").write_text(f"package main\n{source}\n")
+    flags = ["-ldflags=-s -w"] if stripped else []
+    guest.go("build", *flags, "-o", tmp_path / "prog", "main.go", folder=tmp_path)
+    words = ("build", "--verbose", "--from", tmp_path / "prog", "-o", tmp_path / "prog.elf")
+    with_network = "with the network" in guest.tool(*words).stderr
+    assert with_network == (source in SOCKETS)
+
+
+def test_calls_of_the_network_without_it(tmp_path):
+    """They fail as in a Linux that is built without it, and the log says what to do."""
+    (tmp_path / "main.go").write_text(
+        """package main
+import "syscall"
+func main() {
+    _, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+    println(err == syscall.ENOSYS)
+}
+"""
+    )
+    image = tmp_path / "main.elf"
+    guest.tool("build", "--network", "never", "-o", image, "main.go", folder=tmp_path)
+    done = guest.tool_result("run", "--log", "debug", "--append", "ip=dhcp", image)
+    assert done.status == 0 and done.stderr.endswith("true\n")
+    assert "system call 41 needs the network: build the image with --network always" in done.stderr
+
+
+def test_network_flag(tmp_path):
+    done = guest.tool_result("build", "--network", "maybe", "x", folder=tmp_path)
+    assert done.status == 2 and one_line_of_complaint(done)

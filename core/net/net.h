@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* The network as the rest of the kernel sees it, beside its system calls (net_calls.h). There are
+ * two kernels: kernel-net.elf has it, kernel.elf is smaller and says that it has none (absent.c);
+ * `unigornel build` takes the one that the program needs. */
+#pragma once
+
+#include <stdbool.h>
+
+/* Takes a word of the kernel's command line when it is one of the network's (DESIGN 7: ip, ip6,
+ * dns); false: it is not. A wrong value ends the machine (options_fail). */
+bool net_option(const char *word);
+
+/* Before the program runs, in its first thread. */
+void net_init(void);
