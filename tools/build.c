@@ -24,8 +24,8 @@ enum {
 static const struct option_spec build_specs[BUILD_OPTIONS] = {
     [BUILD_OUTPUT] = {"-o", "FILE", "the image to write (default: PACKAGE.elf here)", NULL},
     [BUILD_FROM] = {"--from", "BINARY", "link this prebuilt static Go program", NULL},
-    [BUILD_FS] = {"--fs", "DIR", "put a folder's files into the image",
-                  "file systems come in a later release"},
+    [BUILD_FS] = {"--fs", "DIR", "put a folder's files into the image, as its root file system",
+                  NULL},
     [BUILD_NETWORK] = {"--network", "WHEN",
                        "a kernel with the network: auto (default: where the program has sockets), "
                        "always or never",
@@ -35,7 +35,7 @@ static const struct option_spec build_specs[BUILD_OPTIONS] = {
 };
 
 const struct option_table build_options = {
-    .usage = "build [-o app.elf] [--from BINARY] [GO BUILD FLAGS] [PACKAGE]",
+    .usage = "build [-o app.elf] [--from BINARY] [--fs DIR] [GO BUILD FLAGS] [PACKAGE]",
     .about = "Builds a Go program with the Go toolchain in PATH and links it with the kernel into "
              "one bootable image.\n"
              "Every other flag is given to go build.",
@@ -207,6 +207,8 @@ int command_build(char **words)
             output = cursor.value;
         else if (option == BUILD_FROM)
             from = cursor.value;
+        else if (option == BUILD_FS)
+            options.files = cursor.value;
         else if (option == BUILD_VERBOSE)
             verbose_enabled = true;
         else if (option == BUILD_OVERLAY)
@@ -219,6 +221,10 @@ int command_build(char **words)
             arguments_add(&flags, option == OPTION_END ? words[cursor.at++] : cursor.value);
     }
     int result;
+    if (options.files && !is_directory(options.files)) {
+        fail("--fs %s: not a folder", options.files);
+        return STATUS_USAGE;
+    }
     if (from && flags.count) {
         fail("--from takes a finished program: leave out %s", flags.items[0]);
         return STATUS_USAGE;

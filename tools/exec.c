@@ -68,6 +68,10 @@ int command_exec(char **words)
         return 0;
     if (option == OPTION_ERROR)
         return STATUS_USAGE;
+    if (settings.files) {
+        fail("exec: the current folder is the program's: --fs is for build and run");
+        return STATUS_USAGE;
+    }
     if (!settings.machine.cpus)
         settings.machine.cpus = default_cpus();
     if (settings.machine.cpus < 0)

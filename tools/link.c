@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The image linker. The image's file has, in this order: the ELF header with the program headers of
- * both, the kernel's loaded segments (the multiboot2 header is in the first), the program's, then
- * what no loader reads: the program's debug information, and symbols of both. The kernel's own
- * debug information stays in kernel.elf. */
+ * both, the kernel's loaded segments (the multiboot2 header is in the first), the program's, the
+ * file system if there is one, then what no loader reads: the program's debug information, and
+ * symbols of both. The kernel's own debug information stays in kernel.elf. */
 #define _GNU_SOURCE
 #include "tools/link.h"
 
@@ -13,6 +13,7 @@
 #include "goruntime/image_info.h"
 #include "hal/include/hal.h"
 #include "tools/insn.h"
+#include "tools/mkfs.h"
 #include "tools/overlay.h"
 
 #define MULTIBOOT2_MAGIC 0xe85250d6u
@@ -39,6 +40,8 @@ struct linker {
     const struct elf_file *kernel;
     const struct go_binary *program;
     struct buffer *image;
+    const struct buffer *files; /* the file system, perhaps empty */
+    uint64_t files_address, files_offset;
     struct placed_segment placed[2 * IMAGE_MAX_SEGMENTS];
     size_t placed_count;
     size_t kernel_count; /* the first of them are the kernel's */
@@ -121,6 +124,28 @@ static void place_segments(struct linker *linker)
     }
 }
 
+/* The file system follows the program's last page in memory. There it has no virtual address: the
+ * kernel reads it through its map of all memory, and the addresses may be the program's bss. */
+static int place_files(struct linker *linker)
+{
+    if (!linker->files->size)
+        return 0;
+    for (size_t i = linker->kernel_count; i < linker->placed_count; i++) {
+        const Elf64_Phdr *segment = &linker->placed[i].original;
+        uint64_t end = align_up(segment->p_vaddr + segment->p_filesz, PAGE_SIZE);
+        if (segment->p_filesz && end > linker->files_address)
+            linker->files_address = end;
+    }
+    if (linker->files_address + linker->files->size > LOAD_LIMIT)
+        return fail("the files are too many to be loaded with the program: %lu MiB; make a disk "
+                    "with unigornel mkfs",
+                    (unsigned long)(linker->files->size >> 20));
+    linker->files_offset = align_up(linker->image->size, PAGE_SIZE);
+    buffer_pad(linker->image, linker->files_offset);
+    buffer_append(linker->image, linker->files->bytes, linker->files->size);
+    return 0;
+}
+
 /* Where a part of the kernel's or the program's file is in the image; 0 when no loader sees it. */
 static uint64_t placed_offset(const struct linker *linker, const struct elf_file *from,
                               uint64_t offset, uint64_t size)
@@ -147,7 +172,7 @@ static uint64_t placed_address_offset(const struct linker *linker, uint64_t addr
 
 static int write_program_headers(struct linker *linker, Elf64_Ehdr *header)
 {
-    Elf64_Phdr table[2 * IMAGE_MAX_SEGMENTS + 1];
+    Elf64_Phdr table[2 * IMAGE_MAX_SEGMENTS + 2];
     size_t count = 0;
     for (size_t i = 0; i < linker->placed_count; i++) {
         Elf64_Phdr segment = linker->placed[i].original;
@@ -164,6 +189,15 @@ static int write_program_headers(struct linker *linker, Elf64_Ehdr *header)
         }
         table[count++] = segment;
     }
+    if (linker->files->size)
+        table[count++] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                      .p_flags = PF_R,
+                                      .p_offset = linker->files_offset,
+                                      .p_vaddr = linker->files_address,
+                                      .p_paddr = linker->files_address,
+                                      .p_filesz = linker->files->size,
+                                      .p_memsz = linker->files->size,
+                                      .p_align = PAGE_SIZE};
     size_t notes = 0;
     for (size_t i = 0; i < linker->kernel->segment_count && notes == 0; i++) {
         Elf64_Phdr note = linker->kernel->segments[i];
@@ -234,6 +268,8 @@ static int fill_image_info(struct linker *linker, const char *name)
         .pclntab = linker->program->table,
         .pclntab_size = linker->program->table_size,
         .text_start = linker->program->text_start,
+        .file_system = linker->files_address,
+        .file_system_size = linker->files->size,
     };
     strncpy(info.name, name, sizeof(info.name) - 1);
     bool entry_found = false;
@@ -431,7 +467,7 @@ static void merge_symbols(struct linker *linker, size_t symbols, size_t strings)
     size_t rest =
         linker->section_names.size + (linker->section_count + 3) * sizeof(Elf64_Shdr) + 64;
     if (linker->image->size + merge.symbols.size + merge.strings.size + rest >
-        program->contents.size + GROWTH_LIMIT) {
+        program->contents.size + linker->files->size + GROWTH_LIMIT) {
         merge.kernel_locals = false;
         locals = collect_symbols(&merge, symbols, strings);
     }
@@ -490,9 +526,9 @@ static void write_sections(struct linker *linker, Elf64_Ehdr *header)
 }
 
 int link_image(const struct elf_file *kernel, const struct go_binary *program, const char *name,
-               struct buffer *image)
+               const struct buffer *files, struct buffer *image)
 {
-    struct linker linker = {.kernel = kernel, .program = program, .image = image};
+    struct linker linker = {.kernel = kernel, .program = program, .image = image, .files = files};
     *image = (struct buffer){0};
     if (collect_segments(&linker, kernel) < 0)
         return -1;
@@ -507,8 +543,8 @@ int link_image(const struct elf_file *kernel, const struct go_binary *program, c
     memcpy(header.e_ident, kernel->header.e_ident, EI_NIDENT);
     buffer_pad(image, PAGE_SIZE);
     place_segments(&linker);
-    if (write_program_headers(&linker, &header) < 0 || fill_image_info(&linker, name) < 0 ||
-        check_multiboot2(&linker) < 0) {
+    if (place_files(&linker) < 0 || write_program_headers(&linker, &header) < 0 ||
+        fill_image_info(&linker, name) < 0 || check_multiboot2(&linker) < 0) {
         buffer_free(image);
         return -1;
     }
@@ -553,23 +589,38 @@ static int open_kernel(struct elf_file *kernel, const char *path)
     return elf_file_open(kernel, path);
 }
 
+static int read_files(const char *folder, struct buffer *files)
+{
+    char *work = temporary_directory();
+    char *path = work ? format_string("%s/files.erofs", work) : NULL;
+    int result = path ? make_file_system(folder, path, true) : -1;
+    if (result == 0 && read_file(path, files) < 0)
+        result = fail("%s: cannot read", path);
+    free(path);
+    free(work);
+    return result;
+}
+
 int link_files(const char *binary, const char *name, const struct overlay *overlay,
                const struct link_options *options, const char *output)
 {
     struct elf_file kernel = {0}, program = {0};
     struct go_binary go = {0};
-    struct buffer image = {0};
+    struct buffer image = {0}, files = {0};
     char *path = NULL;
     int result = -1;
     if (elf_file_open(&program, binary) == 0 && go_binary_open(&go, &program) == 0 &&
         (!overlay || overlay_verify(overlay, &go) == 0)) {
         path = kernel_path(wants_network(&go, name, options->network));
-        if (open_kernel(&kernel, path) == 0 && link_image(&kernel, &go, name, &image) == 0)
+        if (open_kernel(&kernel, path) == 0 &&
+            (!options->files || read_files(options->files, &files) == 0) &&
+            link_image(&kernel, &go, name, &files, &image) == 0)
             result = write_file(output, image.bytes, image.size, 0755);
     }
     go_binary_close(&go);
     elf_file_close(&program);
     elf_file_close(&kernel);
+    buffer_free(&files);
     buffer_free(&image);
     free(path);
     return result;

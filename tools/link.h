@@ -6,15 +6,16 @@
 #include "tools/go_binary.h"
 
 /* The bytes of the image go to `image`. 0, or -1 after a message about what cannot be linked.
- * `name` is the program's. */
+ * `name` is the program's; `files` (may be empty) a file system image that becomes a segment. */
 int link_image(const struct elf_file *kernel, const struct go_binary *program, const char *name,
-               struct buffer *image);
+               const struct buffer *files, struct buffer *image);
 
 /* Which kernel: the one with the network is larger. */
 enum network_choice { NETWORK_AUTO /* as the program needs */, NETWORK_ALWAYS, NETWORK_NEVER };
 
 struct link_options {
     enum network_choice network;
+    const char *files; /* a folder whose files the image is to have; NULL: none */
 };
 
 /* The kernel to link with: $UNIGORNEL_KERNEL, or kernel.elf or kernel-net.elf in the build folder.

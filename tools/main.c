@@ -24,8 +24,7 @@ static const struct subcommand {
      NULL},
     {"xen", NULL, NULL, "write the xl.cfg that boots an image under Xen",
      "Xen comes in a later release"},
-    {"mkfs", NULL, NULL, "make a file system from a folder",
-     "file systems come in a later release"},
+    {"mkfs", command_mkfs, &mkfs_options, "make a file system from a folder", NULL},
 };
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(*subcommands))
 

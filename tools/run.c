@@ -10,6 +10,7 @@
 #include "tools/build.h"
 #include "tools/commands.h"
 #include "tools/link.h"
+#include "tools/mkfs.h"
 #include "tools/relay.h"
 
 enum {
@@ -58,7 +59,7 @@ const struct option_spec run_specs[RUN_OPTIONS] = {
     [RUN_PORT] = {"-p", "HOST:GUEST", "forward a port", NETWORK_LATER},
     [RUN_NET] = {"--net", "KIND", "none; user or tap=IF are not supported yet", NULL},
     [RUN_IP] = {"--ip", "ADDRESS", "the guest's address", NETWORK_LATER},
-    [RUN_FS] = {"--fs", "DIR", "a folder as the root file system", FILES_LATER},
+    [RUN_FS] = {"--fs", "DIR", "a folder as the root file system", NULL},
     [RUN_DISK] = {"--disk", "FILE", "a disk", FILES_LATER},
     [RUN_MOUNT] = {"--mount", "HOSTDIR:DIR", "share a folder of the host", FILES_LATER},
 };
@@ -152,6 +153,9 @@ static int apply_option(int option, const char *value, struct run_settings *sett
     case RUN_VERBOSE:
         verbose_enabled = true;
         return 0;
+    case RUN_FS:
+        settings->files = value;
+        return is_directory(value) ? 0 : fail("--fs %s: not a folder", value);
     case RUN_NET:
         return strcmp(value, "none") == 0
                    ? 0
@@ -224,8 +228,19 @@ int run_machine(struct run_settings *settings)
     return status;
 }
 
+/* A finished image gets the files from beside it, as a boot module: 0, or -1 after a message. */
+static int add_module(const char *files, struct machine *machine)
+{
+    char *folder = temporary_directory();
+    char *path = folder ? format_string("%s/files.erofs", folder) : NULL;
+    free(folder);
+    machine->initrd = path;
+    arguments_add(&machine->kernel_words, "root=initrd");
+    return path ? make_file_system(files, path, true) : -1;
+}
+
 /* The image to boot: the file itself, or a new one from a package. NULL after a message. */
-static char *find_image(const char *operand)
+static char *find_image(const char *operand, const char *files, struct machine *machine)
 {
     size_t length = strlen(operand);
     bool source = length > 3 && strcmp(operand + length - 3, ".go") == 0;
@@ -236,7 +251,7 @@ static char *find_image(const char *operand)
         bool image = is_image(&file);
         elf_file_close(&file);
         if (image)
-            return copy_string(operand);
+            return files && add_module(files, machine) < 0 ? NULL : copy_string(operand);
         fail("%s: a program, not an image: use unigornel exec, or unigornel build --from %s",
              operand, operand);
         return NULL;
@@ -249,7 +264,7 @@ static char *find_image(const char *operand)
     char *folder = temporary_directory();
     char *path = folder ? format_string("%s/image.elf", folder) : NULL;
     free(folder);
-    if (path && build_package(NULL, operand, &(struct link_options){0}, path) < 0) {
+    if (path && build_package(NULL, operand, &(struct link_options){.files = files}, path) < 0) {
         free(path);
         return NULL;
     }
@@ -285,7 +300,7 @@ int command_run(char **words)
         arguments_add(&settings.machine.program_words, words[i]);
     if (machine_check(&settings.machine) < 0)
         return STATUS_USAGE;
-    char *image = find_image(operand);
+    char *image = find_image(operand, settings.files, &settings.machine);
     if (!image)
         return STATUS_FAILED;
     settings.machine.image = image;

@@ -10,6 +10,7 @@ struct run_settings {
     long timeout; /* seconds; 0: none */
     bool debugger;
     bool dry_run;
+    const char *files; /* --fs; NULL: none */
 };
 
 #define RUN_OPTION_COUNT 20

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tools/mkfs.h"
 #include "tools/tool.h"
 
 #define LIMIT (64l << 20)
@@ -252,25 +253,12 @@ char *workdir_image(const char *directory)
         return NULL;
     char *stage = format_string("%s/stage", folder),
          *image = format_string("%s/files.erofs", folder);
-    char *words[] = {"mkfs.erofs", "--quiet", "-x-1", image, stage, NULL};
-    struct buffer output = {0}, errors = {0};
-    int status = -1;
-    if (!command_exists(words[0]))
-        fail("mkfs.erofs is not in PATH: install Debian's erofs-utils (scripts/setup does)");
-    else if (make_directories(stage) == 0 && collect(directory, stage) == 0)
-        status =
-            run_command(&(struct command){.words = words, .output = &output, .errors = &errors});
-    if (status > 0) {
-        if (errors.size)
-            errors.bytes[strcspn(errors.bytes, "\n")] = '\0';
-        fail("mkfs.erofs: %s", errors.size ? errors.bytes : "failed");
-    }
+    bool made = make_directories(stage) == 0 && collect(directory, stage) == 0 &&
+                make_file_system(stage, image, false) == 0;
     remove_tree(stage);
-    buffer_free(&output);
-    buffer_free(&errors);
     free(stage);
     free(folder);
-    if (status == 0)
+    if (made)
         return image;
     free(image);
     return NULL;

@@ -28,7 +28,6 @@ void fs_set_host_name(const char *name, size_t length)
 static int find_image(const char *word, const void **image, uint64_t *size)
 {
     const struct boot_info *info = hal_boot_info();
-    uint64_t physical;
     if (word != NULL && strcmp(word, "initrd") == 0) {
         if (info->module_count == 0) {
             log_error("root=initrd: the boot loader gave no module");
@@ -45,13 +44,7 @@ static int find_image(const char *word, const void **image, uint64_t *size)
     if (word != NULL || image_info.file_system_size == 0) {
         return 1;
     }
-    uintptr_t address = image_info.file_system;
-    size_t mapped = hal_query(address, &physical, NULL, NULL);
-    if (mapped == 0) {
-        log_error("the image's file system is not in memory");
-        return -ENOENT;
-    }
-    *image = direct_map(physical + (address & (mapped - 1)));
+    *image = direct_map(hal_image_physical(image_info.file_system));
     *size = image_info.file_system_size;
     return 0;
 }

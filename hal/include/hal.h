@@ -71,6 +71,10 @@ struct boot_info {
 /* Valid from the first call into core on, never changes. */
 const struct boot_info *hal_boot_info(void);
 
+/* Where the loader put the byte of the image that was linked for `address`; segments stay in one
+ * piece. */
+uint64_t hal_image_physical(uintptr_t address);
+
 /* --- console.c
  * ----------------------------------------------------------------------------------------------------
  */

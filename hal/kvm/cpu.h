@@ -38,4 +38,7 @@ void tlb_flush_handler(void);
 void tlb_cpu_online(unsigned cpu);
 
 /* Physical address of something in the kernel image. */
-uint64_t image_physical(const void *address);
+static inline uint64_t image_physical(const void *address)
+{
+    return hal_image_physical((uintptr_t)address);
+}

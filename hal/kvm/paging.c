@@ -55,9 +55,9 @@ static struct {
 enum { TLB_OFFLINE, TLB_ACTIVE, TLB_LAZY, TLB_LAZY_STALE };
 static uint32_t tlb_state[HAL_MAX_CPUS] = {TLB_ACTIVE};
 
-uint64_t image_physical(const void *address)
+uint64_t hal_image_physical(uintptr_t address)
 {
-    return (uint64_t)address + load_offset;
+    return address + load_offset;
 }
 
 uint64_t paging_root(void)

@@ -46,6 +46,7 @@ def test_overview():
         ("run", "-p", "80:80", "x.elf"),
         ("build", "--fs", "x", "."),
         ("mkfs", "a", "b"),
+        ("run", "--fs", "x", "x.elf"),
         ("xen", "x.elf"),
         ("image", "--format", "tape", "x.elf"),
     ),

@@ -424,13 +424,9 @@ void vm_for_each(bool (*fn)(const struct vm_area_info *, void *), void *context)
     fn(&area, context);
 }
 
-size_t hal_query(uintptr_t address, uint64_t *physical, unsigned *prot, size_t *hole)
+uint64_t hal_image_physical(uintptr_t address)
 {
-    (void)address;
-    (void)physical;
-    (void)prot;
-    (void)hole;
-    return 0;
+    return address;
 }
 
 /* --- platform

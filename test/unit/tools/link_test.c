@@ -199,7 +199,7 @@ static int try_link(struct buffer kernel_bytes, struct buffer program_bytes, str
     if (result == 0)
         result = go_binary_open(&go, &program);
     if (result == 0)
-        result = link_image(&kernel, &go, "name", image);
+        result = link_image(&kernel, &go, "name", &(struct buffer){0}, image);
     go_binary_close(&go);
     elf_file_close(&kernel);
     elf_file_close(&program);
