@@ -76,6 +76,7 @@ _Noreturn void core_main(void)
     kmalloc_init();
     hal_init();
     random_init();
+    syscall_init();
     options_parse(info->command_line);
     console_set_hostlink(options.hostlink);
     log_info("loader %s, %llu KiB of memory, %u CPUs", info->loader,

@@ -9,22 +9,21 @@
 #include "core/lib/string.h"
 #include "core/sched/sched.h"
 
+#define SIGNATURE_MAX 6
 #define TEXT_MAX 32 /* bytes shown of a string or buffer */
 
-static const struct {
-    uint16_t number;
-    const char *name;
-} names[] = {
-#define SYSCALL_HANDLER(name) {__NR_##name, #name},
+/* In the order of syscall_index, each with a NUL. */
+static const char names[] =
+#define SYSCALL_HANDLER(name) #name "\0"
 #include "core/syscall/all_calls.h"
 #undef SYSCALL_HANDLER
-};
+    ;
 
 /* d: decimal, x: hexadecimal, o: octal, s: path, b: a buffer that was written to the file, its
  * length is the next argument. Calls without an entry show six hexadecimal words. */
 static const struct {
     uint16_t number;
-    const char *arguments;
+    char arguments[SIGNATURE_MAX + 1];
 } signatures[] = {
     {__NR_read, "dxd"},
     {__NR_write, "dbd"},
@@ -66,12 +65,12 @@ static const struct {
 
 static const char *name_of(uint64_t number)
 {
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (names[i].number == number) {
-            return names[i].name;
-        }
+    int index = syscall_index(number);
+    const char *name = names;
+    for (; index > 0; index--) {
+        name += strlen(name) + 1;
     }
-    return "?";
+    return index < 0 ? "?" : name;
 }
 
 static const char *signature_of(uint64_t number)

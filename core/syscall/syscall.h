@@ -20,5 +20,11 @@ static inline struct regs *syscall_regs(struct syscall_args *a)
     return (struct regs *)((char *)a - offsetof(struct regs, rdi));
 }
 
+/* Makes the table that the gate uses. Before the program runs, once. */
+void syscall_init(void);
+
+/* The place of a call in core/syscall/all_calls.h; -1: it is not there. */
+int syscall_index(uint64_t number);
+
 /* Has every call traced from now on (`log=strace`). */
 void syscall_trace(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Which handler does which system call (numbers: Linux, arch/x86/include/uapi), and the second
- * table that goes through the trace of `log=strace`. The gate takes its table from core_syscalls.
- */
+/* Which handler does which system call (numbers: Linux, arch/x86/include/uapi). The table that the
+ * gate calls through is made at boot from the list of those that are there; the trace of
+ * `log=strace` puts itself into every entry. */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
@@ -27,31 +27,57 @@ static long missing(struct syscall_args *a)
     return -ENOSYS;
 }
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Woverride-init"
-static syscall_handler *const handlers[CORE_SYSCALL_COUNT] = {
-    [0 ... LAST] = missing,
-#define SYSCALL_HANDLER(name) [__NR_##name] = sys_##name,
+static const uint16_t numbers[] = {
+#define SYSCALL_HANDLER(name) __NR_##name,
 #include "core/syscall/all_calls.h"
 #undef SYSCALL_HANDLER
 };
-#pragma GCC diagnostic pop
 
-core_syscall_fn *const *core_syscalls = (core_syscall_fn *const *)handlers;
+/* In the order of `numbers`. */
+static syscall_handler *const handlers[] = {
+#define SYSCALL_HANDLER(name) sys_##name,
+#include "core/syscall/all_calls.h"
+#undef SYSCALL_HANDLER
+};
+
+core_syscall_fn *core_syscalls[CORE_SYSCALL_COUNT];
+
+static void set_all(syscall_handler *handler)
+{
+    for (unsigned number = 0; number < CORE_SYSCALL_COUNT; number++) {
+        core_syscalls[number] = (core_syscall_fn *)handler;
+    }
+}
+
+void syscall_init(void)
+{
+    set_all(missing);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        core_syscalls[numbers[i]] = (core_syscall_fn *)handlers[i];
+    }
+}
+
+int syscall_index(uint64_t number)
+{
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if (numbers[i] == number) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
 
 static long traced(struct syscall_args *a)
 {
     uint64_t number = syscall_regs(a)->error;
-    syscall_handler *handler = handlers[number < LAST ? number : LAST];
+    int index = syscall_index(number);
     strace_enter(number, a);
-    long result = handler(a);
+    long result = index < 0 ? missing(a) : handlers[index](a);
     strace_leave(number, a, result);
     return result;
 }
 
-static syscall_handler *const tracers[CORE_SYSCALL_COUNT] = {[0 ... LAST] = traced};
-
 void syscall_trace(void)
 {
-    core_syscalls = (core_syscall_fn *const *)tracers;
+    set_all(traced);
 }

@@ -294,12 +294,12 @@ void core_kicked(void);
 void core_console_input(const char *bytes, size_t length);
 void core_power_button(void);
 
-/* The table of system calls in use: the gate calls the entry of the program's number (the last
+/* The table of system calls: the gate calls the entry of the program's number (the last
  * entry for any number from CORE_SYSCALL_COUNT - 1 on) with the address of the frame's `rdi`, and
  * puts what it returns into RAX. Interrupts enabled. */
 #define CORE_SYSCALL_COUNT 512
 typedef long core_syscall_fn(uint64_t *arguments);
-extern core_syscall_fn *const *core_syscalls;
+extern core_syscall_fn *core_syscalls[CORE_SYSCALL_COUNT];
 
 /* Before every return to the program when thread->work is set; interrupts masked on entry and on
  * return. */

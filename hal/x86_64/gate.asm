@@ -47,9 +47,8 @@ extern return_work
     mov ecx, SYSCALL_COUNT - 1
     cmp rax, rcx
     cmova rax, rcx
-    mov rcx, [core_syscalls]
     lea rdi, [rsp + REGS_RDI]
-    call [rcx + rax * 8]
+    call [core_syscalls + rax * 8]
     mov [rsp + REGS_RAX], rax
 %endmacro
 
