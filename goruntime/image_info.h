@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What `unigornel build` tells the kernel about the program it has linked in. The kernel's rodata
- * holds one, empty (symbol `image_info`, section .image_info); the tool fills it in. Shared by
+ * holds one, empty, in a section of its own; the tool fills it in. Shared by
  * tools/ and core/. All addresses are virtual. */
 #pragma once
 
@@ -8,6 +8,7 @@
 
 #define IMAGE_INFO_MAGIC 0x6f666e69676e7275ull /* "urngino" */
 #define IMAGE_INFO_VERSION 1
+#define IMAGE_INFO_SECTION ".image_info"
 #define IMAGE_MAX_SEGMENTS 8
 
 struct image_segment {

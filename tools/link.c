@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The image linker. The image's file has, in this order: the ELF header with the program headers of
- * both, the kernel's loaded segments (the multiboot2 header is in the first), the program's, the
- * file system if there is one, then what no loader reads: the program's debug information, and
- * symbols of both. The kernel's own debug information stays in kernel.elf. */
+ * both, the kernel's text (the multiboot2 header is in it) and data, the program's segments, the
+ * file system if there is one; the program's strings, the kernel's read-only segment, the program's
+ * symbols; then what no loader reads. The kernel's segment begins with the names of its functions
+ * and ends with their symbols, so there is one string table and one symbol table for debuggers, and
+ * the kernel has its part of both in memory. Its debug information stays in kernel.elf. */
 #define _GNU_SOURCE
 #include "tools/link.h"
 
@@ -20,8 +22,9 @@
 #define MULTIBOOT2_SEARCH                                                                          \
     32768u /* Multiboot2 1.6, 3.1: the header lies whole within the first 32768 bytes, 8-byte      \
               aligned */
-#define GROWTH_LIMIT                                                                               \
-    (256u * 1024)               /* the image's size over the program's: what the project promises */
+#define SEGMENT_ALIGN                                                                              \
+    16 /* of a segment's bytes in the file: nobody maps it, and a page would be mostly padding */
+#define MOST_PROGRAM_HEADERS (2 * IMAGE_MAX_SEGMENTS + 2) /* file system and notes */
 #define LOAD_LIMIT 0xc0000000ul /* below the hole that PCs keep for devices */
 
 static uint64_t align_up(uint64_t value, uint64_t alignment)
@@ -44,10 +47,13 @@ struct linker {
     uint64_t files_address, files_offset;
     struct placed_segment placed[2 * IMAGE_MAX_SEGMENTS];
     size_t placed_count;
-    size_t kernel_count; /* the first of them are the kernel's */
+    size_t kernel_count;           /* the first of them are the kernel's */
+    struct placed_segment *tables; /* of the kernel: the one with its names and symbols */
+    const Elf64_Shdr *kernel_names, *kernel_symbols;
+    const Elf64_Shdr *program_symbols; /* NULL: it has none */
+    Elf64_Shdr strings, symbols;       /* of both */
     Elf64_Shdr *sections;
     size_t section_count;
-    uint16_t *kernel_section_map; /* old index to new, 0: dropped */
     struct buffer section_names;
 };
 
@@ -109,19 +115,79 @@ static int check_program_addresses(const struct linker *linker)
     return 0;
 }
 
+static void place_segment(struct linker *linker, struct placed_segment *segment)
+{
+    segment->offset = align_up(linker->image->size, SEGMENT_ALIGN) +
+                      (segment->original.p_vaddr & (SEGMENT_ALIGN - 1));
+    if (segment->original.p_filesz) {
+        buffer_pad(linker->image, segment->offset);
+        buffer_append(linker->image, segment->from->contents.bytes + segment->original.p_offset,
+                      segment->original.p_filesz);
+    }
+}
+
 static void place_segments(struct linker *linker)
 {
     for (size_t i = 0; i < linker->placed_count; i++) {
-        struct placed_segment *segment = &linker->placed[i];
-        uint64_t offset = align_up(linker->image->size, PAGE_SIZE) +
-                          (segment->original.p_vaddr & (PAGE_SIZE - 1));
-        if (segment->original.p_filesz) {
-            buffer_pad(linker->image, offset);
-            buffer_append(linker->image, segment->from->contents.bytes + segment->original.p_offset,
-                          segment->original.p_filesz);
-        }
-        segment->offset = offset;
+        if (&linker->placed[i] != linker->tables)
+            place_segment(linker, &linker->placed[i]);
     }
+}
+
+/* The kernel's segment that begins with its names and ends with its symbols. */
+static int find_tables(struct linker *linker)
+{
+    const Elf64_Shdr *names = elf_section(linker->kernel, ".symbol_names");
+    const Elf64_Shdr *symbols = elf_section(linker->kernel, ".symbols");
+    for (size_t i = 0; names && symbols && i < linker->kernel_count; i++) {
+        const Elf64_Phdr *segment = &linker->placed[i].original;
+        if (names->sh_offset == segment->p_offset &&
+            symbols->sh_offset + symbols->sh_size == segment->p_offset + segment->p_filesz &&
+            symbols->sh_size >= sizeof(Elf64_Sym) && symbols->sh_size % sizeof(Elf64_Sym) == 0)
+            linker->tables = &linker->placed[i];
+    }
+    linker->kernel_names = names;
+    linker->kernel_symbols = symbols;
+    return linker->tables ? 0
+                          : fail("%s: has no table of its functions: build the kernel again",
+                                 linker->kernel->path);
+}
+
+/* The kernel's tables between the program's. */
+static void place_tables(struct linker *linker)
+{
+    const struct elf_file *program = linker->program->elf;
+    for (size_t i = 1; i < program->section_count && !linker->program_symbols; i++) {
+        if (program->sections[i].sh_type == SHT_SYMTAB)
+            linker->program_symbols = &program->sections[i];
+    }
+    const Elf64_Shdr *symbols = linker->program_symbols;
+    const Elf64_Shdr *strings = symbols ? &program->sections[symbols->sh_link] : NULL;
+
+    linker->strings =
+        (Elf64_Shdr){.sh_type = SHT_STRTAB, .sh_offset = linker->image->size, .sh_addralign = 1};
+    if (strings && strings->sh_type == SHT_STRTAB)
+        buffer_append(linker->image, program->contents.bytes + strings->sh_offset,
+                      strings->sh_size);
+    buffer_append(linker->image, "", 1);
+    place_segment(linker, linker->tables);
+    linker->strings.sh_size =
+        linker->tables->offset + linker->kernel_names->sh_size - linker->strings.sh_offset;
+
+    size_t kernel_count = linker->kernel_symbols->sh_size / sizeof(Elf64_Sym);
+    linker->symbols =
+        (Elf64_Shdr){.sh_type = SHT_SYMTAB,
+                     .sh_offset = linker->image->size - linker->kernel_symbols->sh_size,
+                     .sh_info = (uint32_t)kernel_count, /* the kernel's are all local */
+                     .sh_addralign = 8,
+                     .sh_entsize = sizeof(Elf64_Sym)};
+    if (symbols && symbols->sh_size > sizeof(Elf64_Sym)) {
+        buffer_append(linker->image,
+                      program->contents.bytes + symbols->sh_offset + sizeof(Elf64_Sym),
+                      symbols->sh_size - sizeof(Elf64_Sym));
+        linker->symbols.sh_info += symbols->sh_info ? symbols->sh_info - 1 : 0;
+    }
+    linker->symbols.sh_size = linker->image->size - linker->symbols.sh_offset;
 }
 
 /* The file system follows the program's last page in memory. There it has no virtual address: the
@@ -159,25 +225,14 @@ static uint64_t placed_offset(const struct linker *linker, const struct elf_file
     return 0;
 }
 
-static uint64_t placed_address_offset(const struct linker *linker, uint64_t address, uint64_t size)
-{
-    for (size_t i = 0; i < linker->placed_count; i++) {
-        const struct placed_segment *segment = &linker->placed[i];
-        if (address >= segment->original.p_vaddr &&
-            address + size <= segment->original.p_vaddr + segment->original.p_filesz)
-            return segment->offset + (address - segment->original.p_vaddr);
-    }
-    return 0;
-}
-
 static int write_program_headers(struct linker *linker, Elf64_Ehdr *header)
 {
-    Elf64_Phdr table[2 * IMAGE_MAX_SEGMENTS + 2];
+    Elf64_Phdr table[MOST_PROGRAM_HEADERS];
     size_t count = 0;
     for (size_t i = 0; i < linker->placed_count; i++) {
         Elf64_Phdr segment = linker->placed[i].original;
         segment.p_offset = linker->placed[i].offset;
-        segment.p_align = PAGE_SIZE;
+        segment.p_align = SEGMENT_ALIGN;
         if (i >= linker->kernel_count) {
             if (segment.p_filesz == 0)
                 continue;
@@ -297,13 +352,13 @@ static int fill_image_info(struct linker *linker, const char *name)
     if (!entry_found)
         return fail("%s: its entry point is not in executable code: build it again", program->path);
 
-    Elf64_Sym symbol;
+    const Elf64_Shdr *section = elf_section(linker->kernel, IMAGE_INFO_SECTION);
     struct image_info old;
-    if (!elf_find_symbol(linker->kernel, "image_info", &symbol))
+    if (!section)
         return fail(
             "%s: not a Unigornel kernel (no image_info): set UNIGORNEL_KERNEL to build/kernel.elf",
             linker->kernel->path);
-    uint64_t offset = placed_address_offset(linker, symbol.st_value, sizeof(info));
+    uint64_t offset = placed_offset(linker, linker->kernel, section->sh_offset, sizeof(info));
     if (!offset)
         return fail("%s: image_info is not in its loaded data: build the kernel again",
                     linker->kernel->path);
@@ -338,20 +393,18 @@ static void append_bytes(struct linker *linker, Elf64_Shdr *section, const void 
 }
 
 /* Sections of the program keep their index, so that its symbols need no change. */
-static void copy_program_sections(struct linker *linker, size_t *symbols, size_t *strings)
+static void copy_program_sections(struct linker *linker)
 {
     const struct elf_file *program = linker->program->elf;
     size_t names = program->section_count ? program->header.e_shstrndx : 0;
+    size_t symbols = linker->program_symbols ? linker->program_symbols - program->sections : 0;
+    size_t strings = linker->program_symbols ? linker->program_symbols->sh_link : 0;
     for (size_t i = 0; i < program->section_count; i++) {
         Elf64_Shdr section = program->sections[i];
         if (i)
             section.sh_name =
                 add_section_name(linker, "", elf_section_name(program, &program->sections[i]));
         uint64_t size = section.sh_type == SHT_NOBITS ? 0 : section.sh_size;
-        if (section.sh_type == SHT_SYMTAB && !*symbols) {
-            *symbols = i;
-            *strings = section.sh_link;
-        }
         if (section.sh_flags & SHF_ALLOC) {
             uint64_t offset = placed_offset(linker, program, section.sh_offset, size);
             section.sh_offset = offset ? offset : linker->image->size;
@@ -361,9 +414,24 @@ static void copy_program_sections(struct linker *linker, size_t *symbols, size_t
     for (size_t i = 1; i < program->section_count; i++) {
         Elf64_Shdr *section = &linker->sections[i];
         if (!(section->sh_flags & SHF_ALLOC) && section->sh_type != SHT_NOBITS &&
-            section->sh_type != SHT_NULL && i != *symbols && i != *strings && i != names)
+            section->sh_type != SHT_NULL && i != symbols && i != strings && i != names)
             append_bytes(linker, section, program->contents.bytes + program->sections[i].sh_offset,
                          section->sh_size);
+    }
+}
+
+/* Has the kernel's symbols point to where its names and its text are in the image. */
+static void adopt_kernel_symbols(struct linker *linker, uint16_t text)
+{
+    char *table = linker->image->bytes + linker->symbols.sh_offset;
+    uint64_t names = linker->tables->offset - linker->strings.sh_offset;
+    for (uint64_t at = sizeof(Elf64_Sym); at < linker->kernel_symbols->sh_size;
+         at += sizeof(Elf64_Sym)) {
+        Elf64_Sym symbol;
+        memcpy(&symbol, table + at, sizeof(symbol));
+        symbol.st_name += (uint32_t)names;
+        symbol.st_shndx = text;
+        memcpy(table + at, &symbol, sizeof(symbol));
     }
 }
 
@@ -372,7 +440,8 @@ static void add_kernel_sections(struct linker *linker)
     const struct elf_file *kernel = linker->kernel;
     for (size_t i = 1; i < kernel->section_count; i++) {
         Elf64_Shdr section = kernel->sections[i];
-        if (!(section.sh_flags & SHF_ALLOC))
+        if (!(section.sh_flags & SHF_ALLOC) || &kernel->sections[i] == linker->kernel_names ||
+            &kernel->sections[i] == linker->kernel_symbols)
             continue;
         section.sh_name =
             add_section_name(linker, ".kernel", elf_section_name(kernel, &kernel->sections[i]));
@@ -381,130 +450,43 @@ static void add_kernel_sections(struct linker *linker)
                               : placed_offset(linker, kernel, section.sh_offset, section.sh_size);
         section.sh_offset = offset ? offset : linker->image->size;
         section.sh_link = section.sh_info = 0;
-        linker->kernel_section_map[i] = (uint16_t)linker->section_count;
+        if (strcmp(elf_section_name(kernel, &kernel->sections[i]), ".text") == 0)
+            adopt_kernel_symbols(linker, (uint16_t)linker->section_count);
         linker->sections[linker->section_count++] = section;
     }
 }
 
-struct symbol_merge {
-    struct linker *linker;
-    struct buffer symbols, strings;
-    bool globals; /* the pass: local symbols come first (ELF gABI, chapter 4, Symbol Table) */
-    bool kernel_locals;
-};
-
-/* Of the kernel: functions, labels of assembly, and the one object that marks an image. */
-static bool is_wanted(const Elf64_Sym *symbol, const char *name, bool global)
-{
-    unsigned type = ELF64_ST_TYPE(symbol->st_info);
-    return *name && symbol->st_shndx != SHN_UNDEF &&
-           (type == STT_FUNC || (type == STT_NOTYPE && global) || strcmp(name, "image_info") == 0);
-}
-
-static bool merge_kernel_symbol(const Elf64_Sym *symbol, const char *name, void *context)
-{
-    struct symbol_merge *merge = context;
-    bool global = ELF64_ST_BIND(symbol->st_info) != STB_LOCAL;
-    if (global != merge->globals || (!global && !merge->kernel_locals) ||
-        !is_wanted(symbol, name, global))
-        return false;
-    Elf64_Sym copy = *symbol;
-    if (copy.st_shndx < SHN_LORESERVE) {
-        copy.st_shndx = merge->linker->kernel_section_map[copy.st_shndx];
-        if (!copy.st_shndx)
-            return false;
-    }
-    copy.st_name = (uint32_t)merge->strings.size;
-    buffer_append(&merge->strings, name, strlen(name) + 1);
-    buffer_append(&merge->symbols, &copy, sizeof(copy));
-    return false;
-}
-
-static void merge_program_symbols(struct symbol_merge *merge, const Elf64_Shdr *section)
-{
-    const char *bytes = merge->linker->program->elf->contents.bytes + section->sh_offset;
-    for (uint64_t at = sizeof(Elf64_Sym); at + sizeof(Elf64_Sym) <= section->sh_size;
-         at += sizeof(Elf64_Sym)) {
-        Elf64_Sym symbol;
-        memcpy(&symbol, bytes + at, sizeof(symbol));
-        if ((ELF64_ST_BIND(symbol.st_info) != STB_LOCAL) == merge->globals)
-            buffer_append(&merge->symbols, &symbol, sizeof(symbol));
-    }
-}
-
-/* Fills merge->symbols and merge->strings. Returns the number of local symbols. */
-static size_t collect_symbols(struct symbol_merge *merge, size_t symbols, size_t strings)
-{
-    const struct elf_file *program = merge->linker->program->elf;
-    const Elf64_Shdr *old = symbols ? &program->sections[symbols] : NULL;
-    merge->symbols.size = merge->strings.size = 0;
-    if (old) {
-        const Elf64_Shdr *table = &program->sections[strings];
-        buffer_append(&merge->strings, program->contents.bytes + table->sh_offset,
-                      table->sh_type == SHT_NOBITS ? 0 : table->sh_size);
-    }
-    if (merge->strings.size == 0 || merge->strings.bytes[merge->strings.size - 1])
-        buffer_append(&merge->strings, "", 1);
-    buffer_append(&merge->symbols, &(Elf64_Sym){0}, sizeof(Elf64_Sym));
-    size_t locals = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        merge->globals = pass;
-        if (old)
-            merge_program_symbols(merge, old);
-        elf_each_symbol(merge->linker->kernel, merge_kernel_symbol, merge);
-        if (!pass)
-            locals = merge->symbols.size / sizeof(Elf64_Sym);
-    }
-    return locals;
-}
-
-static void merge_symbols(struct linker *linker, size_t symbols, size_t strings)
+static void add_tables(struct linker *linker)
 {
     const struct elf_file *program = linker->program->elf;
-    struct symbol_merge merge = {.linker = linker, .kernel_locals = true};
-    bool old = symbols != 0;
-    size_t locals = collect_symbols(&merge, symbols, strings);
-    size_t rest =
-        linker->section_names.size + (linker->section_count + 3) * sizeof(Elf64_Shdr) + 64;
-    if (linker->image->size + merge.symbols.size + merge.strings.size + rest >
-        program->contents.size + linker->files->size + GROWTH_LIMIT) {
-        merge.kernel_locals = false;
-        locals = collect_symbols(&merge, symbols, strings);
+    size_t symbols = linker->section_count, strings = symbols + 1;
+    if (linker->program_symbols) {
+        symbols = linker->program_symbols - program->sections;
+        strings = linker->program_symbols->sh_link;
+        linker->symbols.sh_name = linker->sections[symbols].sh_name;
+        linker->strings.sh_name = linker->sections[strings].sh_name;
+    } else {
+        linker->section_count += 2;
+        linker->symbols.sh_name = add_section_name(linker, "", ".symtab");
+        linker->strings.sh_name = add_section_name(linker, "", ".strtab");
     }
-    if (!old) {
-        symbols = linker->section_count++;
-        strings = linker->section_count++;
-        linker->sections[symbols] = (Elf64_Shdr){.sh_name = add_section_name(linker, "", ".symtab"),
-                                                 .sh_type = SHT_SYMTAB,
-                                                 .sh_entsize = sizeof(Elf64_Sym),
-                                                 .sh_addralign = 8};
-        linker->sections[strings] = (Elf64_Shdr){.sh_name = add_section_name(linker, "", ".strtab"),
-                                                 .sh_type = SHT_STRTAB,
-                                                 .sh_addralign = 1};
-    }
-    linker->sections[symbols].sh_link = (uint32_t)strings;
-    linker->sections[symbols].sh_info = (uint32_t)locals;
-    append_bytes(linker, &linker->sections[symbols], merge.symbols.bytes, merge.symbols.size);
-    append_bytes(linker, &linker->sections[strings], merge.strings.bytes, merge.strings.size);
-    buffer_free(&merge.symbols);
-    buffer_free(&merge.strings);
+    linker->symbols.sh_link = (uint32_t)strings;
+    linker->sections[symbols] = linker->symbols;
+    linker->sections[strings] = linker->strings;
 }
 
 static void write_sections(struct linker *linker, Elf64_Ehdr *header)
 {
     const struct elf_file *program = linker->program->elf;
-    size_t symbols = 0, strings = 0;
     linker->sections = allocate((program->section_count + linker->kernel->section_count + 4) *
                                 sizeof(*linker->sections));
-    linker->kernel_section_map =
-        allocate((linker->kernel->section_count + 1) * sizeof(*linker->kernel_section_map));
     buffer_append(&linker->section_names, "", 1);
     if (program->section_count)
-        copy_program_sections(linker, &symbols, &strings);
+        copy_program_sections(linker);
     else
         linker->section_count = 1;
     add_kernel_sections(linker);
-    merge_symbols(linker, symbols, strings);
+    add_tables(linker);
 
     size_t names = program->section_count ? program->header.e_shstrndx : linker->section_count++;
     if (!program->section_count)
@@ -521,7 +503,6 @@ static void write_sections(struct linker *linker, Elf64_Ehdr *header)
     buffer_append(linker->image, linker->sections,
                   linker->section_count * sizeof(*linker->sections));
     free(linker->sections);
-    free(linker->kernel_section_map);
     buffer_free(&linker->section_names);
 }
 
@@ -533,7 +514,8 @@ int link_image(const struct elf_file *kernel, const struct go_binary *program, c
     if (collect_segments(&linker, kernel) < 0)
         return -1;
     linker.kernel_count = linker.placed_count;
-    if (collect_segments(&linker, program->elf) < 0 || check_program_addresses(&linker) < 0)
+    if (find_tables(&linker) < 0 || collect_segments(&linker, program->elf) < 0 ||
+        check_program_addresses(&linker) < 0)
         return -1;
     Elf64_Ehdr header = {.e_type = ET_EXEC,
                          .e_machine = EM_X86_64,
@@ -541,10 +523,15 @@ int link_image(const struct elf_file *kernel, const struct go_binary *program, c
                          .e_entry = kernel->header.e_entry,
                          .e_ehsize = sizeof(header)};
     memcpy(header.e_ident, kernel->header.e_ident, EI_NIDENT);
-    buffer_pad(image, PAGE_SIZE);
+    buffer_pad(image, sizeof(header) + MOST_PROGRAM_HEADERS * sizeof(Elf64_Phdr));
     place_segments(&linker);
-    if (place_files(&linker) < 0 || write_program_headers(&linker, &header) < 0 ||
-        fill_image_info(&linker, name) < 0 || check_multiboot2(&linker) < 0) {
+    if (place_files(&linker) < 0) {
+        buffer_free(image);
+        return -1;
+    }
+    place_tables(&linker);
+    if (write_program_headers(&linker, &header) < 0 || fill_image_info(&linker, name) < 0 ||
+        check_multiboot2(&linker) < 0) {
         buffer_free(image);
         return -1;
     }
@@ -628,6 +615,5 @@ int link_files(const char *binary, const char *name, const struct overlay *overl
 
 bool is_image(const struct elf_file *file)
 {
-    Elf64_Sym symbol;
-    return elf_find_symbol(file, "image_info", &symbol);
+    return elf_section(file, ".kernel" IMAGE_INFO_SECTION) != NULL;
 }

@@ -4,6 +4,7 @@
  * since a trace must not fault. */
 #include "core/lib/symbols.h"
 
+#include <linux/elf.h>
 #include <stdbool.h>
 
 #include "core/lib/log.h"
@@ -12,11 +13,10 @@
 
 extern const struct image_info image_info;
 
-/* scripts/symbols.py: addresses ascending, each with the offset of its name. */
-extern const uint32_t symbol_count;
-extern const uint32_t symbol_addresses[];
-extern const uint32_t symbol_names[];
-extern const char symbol_strings[];
+/* scripts/symbols.py: by address, the first one null. The image's linker has moved st_name to where
+ * the first name is in the image's string table. */
+extern const Elf64_Sym symbol_table[], symbol_table_end[];
+extern const char symbol_names[];
 extern const char text_start[], text_end[];
 
 /* The header of pclntab since Go 1.20 (magic 0xfffffff1); later releases leave textStart 0. */
@@ -88,20 +88,17 @@ static const char *kernel_name(uintptr_t address, uintptr_t *start)
     if (address < (uintptr_t)text_start || address >= (uintptr_t)text_end) {
         return NULL;
     }
-    uint32_t low = 0, high = symbol_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (symbol_addresses[middle] <= address) {
-            low = middle + 1;
-        } else {
-            high = middle;
+    const Elf64_Sym *first = symbol_table + 1, *found = NULL;
+    for (const Elf64_Sym *symbol = first; symbol < symbol_table_end; symbol++) {
+        if (symbol->st_value <= address) {
+            found = symbol;
         }
     }
-    if (low == 0) {
+    if (found == NULL) {
         return NULL;
     }
-    *start = symbol_addresses[low - 1];
-    return symbol_strings + symbol_names[low - 1];
+    *start = found->st_value;
+    return symbol_names + (found->st_name - first->st_name);
 }
 
 void symbol_name(char *buffer, size_t size, uintptr_t address)

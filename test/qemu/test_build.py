@@ -256,6 +256,11 @@ def test_timeout(image):
     assert done.status == 124
 
 
+def test_image_is_small(image, binary):
+    """At most 256 KiB more than the program, with every name of the kernel's functions."""
+    assert image("hello").stat().st_size - binary("hello").stat().st_size <= 256 * 1024
+
+
 NO_SOCKETS = "import _ \"os\"; func main() {}"
 SOCKETS = (
     "import \"net\"; func main() { net.Dial(\"tcp\", \"127.0.0.1:1\") }",

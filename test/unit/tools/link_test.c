@@ -17,7 +17,10 @@ enum {
     SECTION_SYMBOLS = 3,
     SECTION_STRINGS,
     SECTION_NAMES,
-    SECTIONS
+    SECTIONS,
+    SECTION_KERNEL_NAMES = SECTIONS,
+    SECTION_KERNEL_SYMBOLS,
+    KERNEL_SECTIONS
 };
 
 #define TEXT_SIZE 64
@@ -25,17 +28,23 @@ enum {
 #define BSS_SIZE 20000
 #define PROGRAM_TEXT 0x401000u
 #define PROGRAM_DATA 0x405000u
+#define KERNEL_NAMES "local\0core_netdev_found"
+#define KERNEL_SYMBOLS 3 /* the null symbol and two functions */
+#define KERNEL_NOTE 32   /* in the segment at 0x101000, after the names */
+#define KERNEL_INFO 64
+#define KERNEL_TABLE (KERNEL_INFO + sizeof(struct image_info))
+#define KERNEL_TABLES_SIZE (KERNEL_TABLE + KERNEL_SYMBOLS * sizeof(Elf64_Sym))
 
 /* The common end of both: section headers with a symbol table of one or two symbols. */
 static void finish(struct buffer *file, Elf64_Ehdr *header, const Elf64_Phdr *segments,
-                   size_t count, Elf64_Shdr *sections, const char *second_name,
-                   const Elf64_Sym *symbols, size_t symbol_count, const char *strings,
-                   size_t strings_size)
+                   size_t count, Elf64_Shdr *sections, size_t section_count,
+                   const char *second_name, const Elf64_Sym *symbols, size_t symbol_count,
+                   const char *strings, size_t strings_size)
 {
     struct buffer names = {0};
-    const char *section_names[SECTIONS] = {"",        ".text",   second_name,
-                                           ".symtab", ".strtab", ".shstrtab"};
-    for (size_t i = 0; i < SECTIONS; i++) {
+    const char *section_names[] = {"",        ".text",     second_name,     ".symtab",
+                                   ".strtab", ".shstrtab", ".symbol_names", ".symbols"};
+    for (size_t i = 0; i < section_count; i++) {
         sections[i].sh_name = (uint32_t)names.size;
         buffer_append(&names, section_names[i], strlen(section_names[i]) + 1);
     }
@@ -68,26 +77,34 @@ static void finish(struct buffer *file, Elf64_Ehdr *header, const Elf64_Phdr *se
     header->e_phnum = (uint16_t)count;
     header->e_shoff = file->size;
     header->e_shentsize = sizeof(*sections);
-    header->e_shnum = SECTIONS;
+    header->e_shnum = (uint16_t)section_count;
     header->e_shstrndx = SECTION_NAMES;
-    buffer_append(file, sections, SECTIONS * sizeof(*sections));
+    buffer_append(file, sections, section_count * sizeof(*sections));
     memcpy(file->bytes, header, sizeof(*header));
     memcpy(file->bytes + sizeof(*header), segments, count * sizeof(*segments));
 }
 
-/* Text with a multiboot2 header at 0x100000, data with a note and image_info at 0x101000. */
+/* Text with a multiboot2 header at 0x100000; at 0x101000 names, a note, image_info and symbols. */
 static struct buffer make_kernel(void)
 {
     struct buffer file = {0};
     struct image_info info = {.magic = IMAGE_INFO_MAGIC, .version = IMAGE_INFO_VERSION};
     uint32_t multiboot[6] = {0xe85250d6, 0, 24, 0u - 0xe85250d6 - 24, 0, 8};
     uint32_t note[5] = {4, 4, 18, 0x6e6558, 0x100040};
+    const Elf64_Sym table[KERNEL_SYMBOLS] = {
+        {0},
+        {.st_name = 0, .st_info = STT_FUNC, .st_shndx = SHN_ABS, .st_value = 0x100010},
+        {.st_name = 6, .st_info = STT_FUNC, .st_shndx = SHN_ABS, .st_value = 0x100020},
+    };
     buffer_pad(&file, 4096 + 8);
     buffer_append(&file, multiboot, sizeof(multiboot));
     buffer_pad(&file, 8192);
+    buffer_append(&file, KERNEL_NAMES, sizeof(KERNEL_NAMES));
+    buffer_pad(&file, 8192 + KERNEL_NOTE);
     buffer_append(&file, note, sizeof(note));
-    buffer_pad(&file, 8192 + 32);
+    buffer_pad(&file, 8192 + KERNEL_INFO);
     buffer_append(&file, &info, sizeof(info));
+    buffer_append(&file, table, sizeof(table));
     const Elf64_Phdr segments[] = {
         {.p_type = PT_LOAD,
          .p_flags = PF_R | PF_X,
@@ -97,21 +114,21 @@ static struct buffer make_kernel(void)
          .p_filesz = 128,
          .p_memsz = 128},
         {.p_type = PT_LOAD,
-         .p_flags = PF_R | PF_W,
-         .p_offset = 8192,
-         .p_vaddr = 0x101000,
-         .p_paddr = 0x101000,
-         .p_filesz = 32 + sizeof(info),
-         .p_memsz = 9000},
-        {.p_type = PT_NOTE,
          .p_flags = PF_R,
          .p_offset = 8192,
          .p_vaddr = 0x101000,
          .p_paddr = 0x101000,
+         .p_filesz = KERNEL_TABLES_SIZE,
+         .p_memsz = 9000},
+        {.p_type = PT_NOTE,
+         .p_flags = PF_R,
+         .p_offset = 8192 + KERNEL_NOTE,
+         .p_vaddr = 0x101000 + KERNEL_NOTE,
+         .p_paddr = 0x101000 + KERNEL_NOTE,
          .p_filesz = sizeof(note),
          .p_memsz = sizeof(note)},
     };
-    Elf64_Shdr sections[SECTIONS] = {
+    Elf64_Shdr sections[KERNEL_SECTIONS] = {
         [SECTION_TEXT] = {.sh_type = SHT_PROGBITS,
                           .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
                           .sh_addr = 0x100000,
@@ -119,24 +136,22 @@ static struct buffer make_kernel(void)
                           .sh_size = 128},
         [SECTION_INFO] = {.sh_type = SHT_PROGBITS,
                           .sh_flags = SHF_ALLOC,
-                          .sh_addr = 0x101020,
-                          .sh_offset = 8192 + 32,
+                          .sh_addr = 0x101000 + KERNEL_INFO,
+                          .sh_offset = 8192 + KERNEL_INFO,
                           .sh_size = sizeof(info)},
-    };
-    const Elf64_Sym symbols[] = {
-        {0},
-        {.st_name = 1,
-         .st_info = ELF64_ST_INFO(STB_LOCAL, STT_FUNC),
-         .st_shndx = SECTION_TEXT,
-         .st_value = 0x100010},
-        {.st_name = 7,
-         .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
-         .st_shndx = SECTION_INFO,
-         .st_value = 0x101020},
+        [SECTION_KERNEL_NAMES] = {.sh_type = SHT_PROGBITS,
+                                  .sh_flags = SHF_ALLOC,
+                                  .sh_addr = 0x101000,
+                                  .sh_offset = 8192,
+                                  .sh_size = sizeof(KERNEL_NAMES)},
+        [SECTION_KERNEL_SYMBOLS] = {.sh_type = SHT_PROGBITS,
+                                    .sh_flags = SHF_ALLOC,
+                                    .sh_addr = 0x101000 + KERNEL_TABLE,
+                                    .sh_offset = 8192 + KERNEL_TABLE,
+                                    .sh_size = sizeof(table)},
     };
     Elf64_Ehdr header = {.e_entry = 0x100040};
-    finish(&file, &header, segments, 3, sections, ".image_info", symbols, 3, "\0local\0image_info",
-           18);
+    finish(&file, &header, segments, 3, sections, KERNEL_SECTIONS, ".image_info", table, 1, "", 1);
     return file;
 }
 
@@ -183,8 +198,8 @@ static struct buffer make_program(void)
          .st_value = PROGRAM_TEXT},
     };
     Elf64_Ehdr header = {.e_entry = PROGRAM_TEXT};
-    finish(&file, &header, segments, 2, sections, ".go.buildinfo", symbols, 2, "\0runtime.text",
-           14);
+    finish(&file, &header, segments, 2, sections, SECTIONS, ".go.buildinfo", symbols, 2,
+           "\0runtime.text", 14);
     return file;
 }
 
@@ -218,7 +233,7 @@ static void test_image(void)
         const Elf64_Phdr *segment = &elf.segments[i];
         EXPECT(segment->p_paddr == segment->p_vaddr);
         if (segment->p_type == PT_LOAD)
-            EXPECT(segment->p_offset % 4096 == segment->p_vaddr % 4096);
+            EXPECT(segment->p_offset % segment->p_align == segment->p_vaddr % segment->p_align);
     }
     EXPECT(elf.segments[0].p_vaddr == 0x100000 && elf.segments[1].p_memsz == 9000);
     EXPECT(elf.segments[3].p_vaddr == PROGRAM_DATA && elf.segments[3].p_filesz == DATA_SIZE &&
@@ -228,21 +243,26 @@ static void test_image(void)
     EXPECT(memcmp(elf_bytes_at(&elf, PROGRAM_DATA, DATA_SIZE), "dddd", 4) == 0);
 
     struct image_info info;
-    Elf64_Sym symbol;
-    EXPECT(elf_find_symbol(&elf, "image_info", &symbol) && symbol.st_value == 0x101020);
-    EXPECT(strcmp(elf_section_name(&elf, &elf.sections[symbol.st_shndx]), ".kernel.image_info") ==
-           0);
-    memcpy(&info, elf_bytes_at(&elf, symbol.st_value, sizeof(info)), sizeof(info));
+    const Elf64_Shdr *section = elf_section(&elf, ".kernel.image_info");
+    EXPECT(is_image(&elf) && section->sh_addr == 0x101000 + KERNEL_INFO);
+    memcpy(&info, elf_bytes_at(&elf, section->sh_addr, sizeof(info)), sizeof(info));
     EXPECT(info.magic == IMAGE_INFO_MAGIC && info.segment_count == 2 && info.entry == PROGRAM_TEXT);
     EXPECT(info.segments[0].prot == 5 && info.segments[1].prot == 3 && info.raw_syscalls == 1);
     EXPECT(info.segments[1].address == PROGRAM_DATA && info.segments[1].file_size == DATA_SIZE &&
            info.segments[1].size == BSS_SIZE);
     EXPECT(info.program_headers == PROGRAM_TEXT - 4096 + 64 && info.program_header_count == 2);
     EXPECT(info.text_start == PROGRAM_TEXT && strcmp(info.name, "name") == 0);
-    /* Symbols of both; local ones first, as sh_info says. */
+    /* Symbols of both, the kernel's first; local ones first, as sh_info says. */
+    Elf64_Sym symbol;
     EXPECT(elf_find_symbol(&elf, "runtime.text", &symbol) && symbol.st_shndx == SECTION_TEXT);
     EXPECT(elf_find_symbol(&elf, "local", &symbol) && symbol.st_value == 0x100010);
-    EXPECT(elf.sections[SECTION_SYMBOLS].sh_info == 2);
+    EXPECT(strcmp(elf_section_name(&elf, &elf.sections[symbol.st_shndx]), ".kernel.text") == 0);
+    EXPECT(has_network(&elf) && elf.sections[SECTION_SYMBOLS].sh_info == KERNEL_SYMBOLS);
+    /* The kernel has them in memory, and finds the names by their distance from the first. */
+    Elf64_Sym table[KERNEL_SYMBOLS];
+    memcpy(table, elf_bytes_at(&elf, 0x101000 + KERNEL_TABLE, sizeof(table)), sizeof(table));
+    EXPECT(table[2].st_value == 0x100020 && table[2].st_name - table[1].st_name == 6);
+    EXPECT(strcmp((const char *)elf_bytes_at(&elf, 0x101000, 6), "local") == 0);
     elf_file_close(&elf);
 }
 
@@ -285,8 +305,11 @@ static void test_refusals(void)
     memset(kernel.bytes + 4096, 0, 64);
     EXPECT(failed_with(try_link(kernel, make_program(), &image), "multiboot2"));
     kernel = make_kernel();
-    memset(kernel.bytes + 8192 + 32, 0, 8);
+    memset(kernel.bytes + 8192 + KERNEL_INFO, 0, 8);
     EXPECT(failed_with(try_link(kernel, make_program(), &image), "another version"));
+    kernel = make_kernel();
+    memcpy(memmem(kernel.bytes, kernel.size, ".symbols", 8), ".xx", 3);
+    EXPECT(failed_with(try_link(kernel, make_program(), &image), "no table of its functions"));
     program = make_program();
     memcpy(memmem(program.bytes, program.size, ".go.buildinfo", 13), ".xx", 3);
     EXPECT(failed_with(try_link(make_kernel(), program, &image), "not a Go program"));
