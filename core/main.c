@@ -63,7 +63,7 @@ static void program_main(void *unused)
         options_fail("cwd=%s: error %d", options.cwd, -error);
     }
     fs_set_host_name(options.hostname, strlen(options.hostname));
-    console_init(options.hostlink);
+    console_init(options.hostlink, options.hostlink_merged);
     hal_late_init();
     net_init();
     program_start();

@@ -85,6 +85,8 @@ static void kernel_word(const char *word)
     const char *value;
     if (strcmp(word, "hostlink") == 0) {
         options.hostlink = true;
+    } else if (strcmp(word, "hostlink=merged") == 0) {
+        options.hostlink = options.hostlink_merged = true;
     } else if (strcmp(word, "probe") == 0) {
         options.probe = true;
     } else if ((value = value_of(word, "log")) != NULL) {

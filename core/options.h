@@ -10,6 +10,7 @@
 
 struct options {
     bool hostlink;        /* goruntime/hostlink.h */
+    bool hostlink_merged; /* standard output and error are one file on the other side */
     bool probe;           /* end once the machine has shown that it works, with PROBE_STATUS */
     const char *cwd;      /* "/" unless given */
     const char *hostname; /* "unigornel" unless given */

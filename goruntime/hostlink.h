@@ -7,7 +7,9 @@
  *   - from the guest (COM1): standard output, untouched.
  *   - from the guest (debug console, port 0xE9): standard error and the log; ESCAPE ESCAPE is that
  * byte itself, ESCAPE 'X' followed by a decimal number and a newline is the program's exit status;
- * ESCAPE 'P' newline: the kernel panicked; ESCAPE 'B' newline: the program starts now. */
+ * ESCAPE 'P' newline: the kernel panicked; ESCAPE 'B' newline: the program starts now.
+ * `hostlink=merged`: standard output comes by the debug console as well, so that it keeps its order
+ * with standard error where both are one file. */
 #pragma once
 
 #define HOSTLINK_ESCAPE 0x10

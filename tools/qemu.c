@@ -62,7 +62,7 @@ char *guest_command_line(const struct machine *machine)
 {
     struct buffer line = {0};
     if (machine->hostlink) /* first, so that it counts when a later word is refused */
-        append_word(&line, "hostlink");
+        append_word(&line, machine->merged ? "hostlink=merged" : "hostlink");
     for (size_t i = 0; i < machine->kernel_words.count; i++)
         append_word(&line, machine->kernel_words.items[i]);
     if (machine->program_words.count)
@@ -269,8 +269,7 @@ void qemu_arguments(const struct machine *machine, const struct channels *channe
     arguments_add(words, "chardev:serial");
     arguments_add(words, "-chardev");
     if (channels->folder)
-        arguments_addf(words, "file,id=debug,append=on,path=%s/%s", channels->folder,
-                       channels->merged ? CHANNEL_SERIAL_OUT : CHANNEL_DEBUG);
+        arguments_addf(words, "file,id=debug,append=on,path=%s/" CHANNEL_DEBUG, channels->folder);
     else
         arguments_add(words, "file,id=debug,path=/dev/stderr");
     arguments_add(words, "-device");

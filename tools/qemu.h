@@ -16,6 +16,7 @@ struct machine {
     struct arguments program_words; /* after it */
     struct arguments extra;         /* more QEMU arguments, as given */
     bool hostlink;                  /* the channels are a relay's (goruntime/hostlink.h) */
+    bool merged;                    /* standard output comes by the debug channel, too */
     bool wait_for_debugger;
 };
 
@@ -23,7 +24,6 @@ struct machine {
  * to QEMU's own standard input, output and error. */
 struct channels {
     char *folder;
-    bool merged; /* both write into CHANNEL_SERIAL_OUT */
 };
 #define CHANNEL_SERIAL "serial" /* QEMU puts .in and .out behind it */
 #define CHANNEL_SERIAL_IN CHANNEL_SERIAL ".in"

@@ -47,9 +47,8 @@ enum record_state { RECORD_NONE, RECORD_ESCAPE, RECORD_STATUS, RECORD_REST };
 struct relay {
     struct pollfd watch[POLL_COUNT]; /* fd -1: closed, or not read now */
     pid_t qemu, debugger;
-    int serial;  /* the pipe to the guest's serial input */
-    bool merged; /* standard output and error are one file: both come by the serial channel, in
-                    their order */
+    int serial;             /* the pipe to the guest's serial input */
+    int errors;             /* where the debug channel's text goes: our standard error or output */
     struct buffer to_guest; /* escaped input that the guest has not taken yet */
     size_t to_guest_at;
     bool started; /* the program runs: input is read from now on */
@@ -92,13 +91,6 @@ static _Noreturn void exec_qemu(char *const *words, int errors, pid_t parent, co
     _exit(127);
 }
 
-static bool same_output(void)
-{
-    struct stat output, error;
-    return fstat(STDOUT_FILENO, &output) == 0 && fstat(STDERR_FILENO, &error) == 0 &&
-           output.st_dev == error.st_dev && output.st_ino == error.st_ino;
-}
-
 /* Makes a named pipe and opens our end, for both directions: so it does not matter when QEMU opens
  * and closes its own. */
 static int make_pipe(const char *folder, const char *name, int size)
@@ -113,21 +105,16 @@ static int make_pipe(const char *folder, const char *name, int size)
     return fd;
 }
 
-/* When merged, QEMU's two devices share one pipe: what they write comes in its order. The price is
- * that standard output is then searched for records too, though the guest does not escape it. 0, or
- * -1 after a message. */
+/* 0, or -1 after a message. */
 static int make_channels(struct relay *relay, struct channels *channels)
 {
-    relay->merged = channels->merged = same_output();
     channels->folder = temporary_directory();
     if (!channels->folder)
         return -1;
     relay->serial = make_pipe(channels->folder, CHANNEL_SERIAL_IN, INPUT_PIPE);
     relay->watch[POLL_SERIAL].fd = make_pipe(channels->folder, CHANNEL_SERIAL_OUT, OUTPUT_PIPE);
-    if (!relay->merged)
-        relay->watch[POLL_DEBUG].fd = make_pipe(channels->folder, CHANNEL_DEBUG, OUTPUT_PIPE);
-    return relay->serial < 0 || relay->watch[POLL_SERIAL].fd < 0 ||
-                   (!relay->merged && relay->watch[POLL_DEBUG].fd < 0)
+    relay->watch[POLL_DEBUG].fd = make_pipe(channels->folder, CHANNEL_DEBUG, OUTPUT_PIPE);
+    return relay->serial < 0 || relay->watch[POLL_SERIAL].fd < 0 || relay->watch[POLL_DEBUG].fd < 0
                ? -1
                : 0;
 }
@@ -277,14 +264,14 @@ static bool read_channel(struct relay *relay, unsigned which)
     ssize_t got = read(relay->watch[which].fd, bytes, sizeof(bytes));
     if (got <= 0)
         return false;
-    if (which == POLL_SERIAL && !relay->merged) {
+    if (which == POLL_SERIAL) {
         write_out(relay, STDOUT_FILENO, bytes, (size_t)got);
         return true;
     }
     size_t length = 0;
     for (ssize_t i = 0; i < got; i++)
         length += read_record(relay, (uint8_t)bytes[i], text + length);
-    write_out(relay, relay->merged ? STDOUT_FILENO : STDERR_FILENO, text, length);
+    write_out(relay, relay->errors, text, length);
     return true;
 }
 
@@ -474,7 +461,8 @@ static int final_status(struct relay *relay, int raw, long timeout)
 
 int relay_run(const struct machine *machine, const struct relay_options *options)
 {
-    struct relay relay = {.status = -1, .serial = -1};
+    struct relay relay = {
+        .status = -1, .serial = -1, .errors = machine->merged ? STDOUT_FILENO : STDERR_FILENO};
     for (size_t i = 0; i < POLL_COUNT; i++)
         relay.watch[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     sigset_t handled, old;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/build.h"
@@ -195,6 +196,14 @@ static void gdb_command(const char *image, struct arguments *words)
     free(kernel);
 }
 
+/* Whether our standard output and error are one file, in which order matters. */
+static bool same_output(void)
+{
+    struct stat output, error;
+    return fstat(STDOUT_FILENO, &output) == 0 && fstat(STDERR_FILENO, &error) == 0 &&
+           output.st_dev == error.st_dev && output.st_ino == error.st_ino;
+}
+
 int run_machine(struct run_settings *settings)
 {
     struct machine *machine = &settings->machine;
@@ -211,6 +220,7 @@ int run_machine(struct run_settings *settings)
         return 0;
     }
     machine->hostlink = true;
+    machine->merged = same_output();
     struct relay_options relay = {.timeout = settings->timeout};
     struct arguments debugger = {0};
     if (settings->debugger) {

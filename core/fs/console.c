@@ -522,9 +522,10 @@ int console_open(struct file *file, bool tty)
     return 0;
 }
 
-void console_init(bool hostlink)
+void console_init(bool hostlink, bool merged)
 {
-    static const enum hal_stream streams[3] = {HAL_STREAM_OUT, HAL_STREAM_OUT, HAL_STREAM_ERR};
+    enum hal_stream output = merged ? HAL_STREAM_ERR : HAL_STREAM_OUT;
+    const enum hal_stream streams[3] = {HAL_STREAM_OUT, output, HAL_STREAM_ERR};
     hostlink_on = hostlink;
     wait_queue_init(&input_queue);
     console_ready = true;

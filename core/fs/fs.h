@@ -14,9 +14,9 @@ struct file;
  * cannot be read (the reason is logged). Thread context, after page, kmalloc and random. */
 int fs_init(const char *root_word);
 
-/* Opens descriptors 0, 1 and 2. `hostlink`: goruntime/hostlink.h is spoken on the other side. After
- * fs_init. */
-void console_init(bool hostlink);
+/* Opens descriptors 0, 1 and 2. `hostlink`: goruntime/hostlink.h is spoken on the other side;
+ * `merged`: standard output goes where standard error goes. After fs_init. */
+void console_init(bool hostlink, bool merged);
 
 /* Changes the working directory of the process; for the kernel word `cwd=`. */
 int fs_set_cwd(const char *path);

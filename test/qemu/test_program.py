@@ -3,8 +3,11 @@
 Linux."""
 
 import re
+import subprocess
 
 import pytest
+
+import guest
 
 
 @pytest.mark.parametrize(
@@ -82,6 +85,23 @@ def test_streams(run):
     assert done.status == 0
     assert done.stdout_bytes == everything * 1025 + b"no newline at the end"
     assert done.stderr == "to standard error\n"
+
+
+def test_streams_into_one_file(image, tmp_path):
+    """With `2>&1` both keep their order, and no byte passes for a record of the hostlink's."""
+    everything = bytes(range(256))
+    with open(tmp_path / "out", "wb") as out:
+        status = subprocess.call(
+            [guest.UNIGORNEL, "run", image("streams")],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            timeout=guest.TIMEOUT,
+        )
+    assert status == 0
+    assert (tmp_path / "out").read_bytes() == (
+        everything + b"to standard error\n" + everything * 1024 + b"no newline at the end"
+    )
 
 
 def test_kernel_messages_keep_off_stdout(run):

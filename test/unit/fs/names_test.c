@@ -671,7 +671,7 @@ int main(void)
     CHECK_CALL(-EINVAL, fs_init("/dev/vda"));
     CHECK_CALL(-ENOENT, fs_init("initrd"));
     CHECK_CALL(0, fs_init("none"));
-    console_init(false);
+    console_init(false, false);
     expect_names("/", "dev proc sys tmp etc root run var home ");
     test_open();
     test_walk();

@@ -536,7 +536,7 @@ static void test_hostlink(void)
     struct stat stat;
     struct pollfd poll_fd = {0, POLLIN, 0};
     CHECK_CALL(0, CALL(close_range, 0, 2, 0));
-    console_init(true);
+    console_init(true, false);
     CHECK_CALL(-ENOTTY, CALL(ioctl, 0, TCGETS, P(bytes)));
     CHECK_CALL(0, CALL(fstat, 0, P(&stat)));
     CHECK((stat.st_mode & 0170000) == 0010000, "%o", stat.st_mode);
@@ -583,7 +583,7 @@ int main(void)
 {
     machine_init();
     CHECK_CALL(0, fs_init("none"));
-    console_init(false);
+    console_init(false, false);
     test_descriptors();
     test_pipe();
     test_pipe_threads();
