@@ -82,7 +82,8 @@ const char *base_name(const char *path);
 char *real_path(const char *path);
 char *current_directory(void);
 
-/* A fresh folder below $TMPDIR that is removed when the command ends; NULL after a message. */
+/* A fresh folder below $TMPDIR that is removed when the command ends, or, when it was killed, by
+ * the next one; NULL after a message. */
 char *temporary_directory(void);
 
 /* Where the command's own binary lies, and a file next to that folder (../NAME). */

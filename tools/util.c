@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "tools/tool.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -313,7 +315,10 @@ char *current_directory(void)
     return path ? path : copy_string(".");
 }
 
-static char *temporary_path; /* removed by remove_temporary */
+#define TEMPORARY_PREFIX "unigornel."
+
+/* Removed by remove_temporary; locked as long as we live, so that others see that it is in use. */
+static char *temporary_path;
 static pid_t temporary_owner;
 
 static void remove_temporary(void)
@@ -322,22 +327,69 @@ static void remove_temporary(void)
         remove_tree(temporary_path);
 }
 
-char *temporary_directory(void)
+/* Locks the folder until the process ends. -1: somebody else has it, or it is not a folder of
+ * ours any more. */
+static int lock_directory(const char *path)
 {
-    if (!temporary_path) {
-        const char *parent = getenv("TMPDIR");
-        char *path = format_string("%s/unigornel-XXXXXX", parent && *parent ? parent : "/tmp");
+    struct stat opened, named;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &opened) == 0 &&
+        opened.st_uid == geteuid() && lstat(path, &named) == 0 && named.st_ino == opened.st_ino)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Removes what commands that were killed have left in `parent`. */
+static void remove_leftovers(const char *parent)
+{
+    DIR *directory = opendir(parent);
+    struct dirent *entry;
+    while (directory && (entry = readdir(directory))) {
+        if (strncmp(entry->d_name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) != 0)
+            continue;
+        char *path = format_string("%s/%s", parent, entry->d_name);
+        int lock = lock_directory(path);
+        if (lock >= 0) {
+            remove_tree(path);
+            close(lock);
+        }
+        free(path);
+    }
+    if (directory)
+        closedir(directory);
+}
+
+static int make_temporary_root(void)
+{
+    const char *parent = getenv("TMPDIR");
+    if (!parent || !*parent)
+        parent = "/tmp";
+    remove_leftovers(parent);
+    for (;;) {
+        char *path = format_string("%s/" TEMPORARY_PREFIX "XXXXXX", parent);
         if (!mkdtemp(path)) {
             fail("%s: cannot make a temporary folder: %s: set TMPDIR to a folder that can be "
                  "written",
                  path, strerror(errno));
             free(path);
-            return NULL;
+            return -1;
         }
-        temporary_path = path;
-        temporary_owner = getpid();
-        atexit(remove_temporary);
+        if (lock_directory(path) >= 0) {
+            temporary_path = path;
+            temporary_owner = getpid();
+            atexit(remove_temporary);
+            return 0;
+        }
+        free(path); /* another command took it for a leftover before it was locked */
     }
+}
+
+char *temporary_directory(void)
+{
+    if (!temporary_path && make_temporary_root() < 0)
+        return NULL;
     static unsigned serial;
     char *path = format_string("%s/%u", temporary_path, serial++);
     if (mkdir(path, 0700) < 0) {
