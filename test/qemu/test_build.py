@@ -101,6 +101,14 @@ def bad_input(kind, path, binary):
         guest.go(
             "build", "-buildmode=pie", "-o", path, ".", folder=guest.ROOT / "examples" / "hello"
         )
+    elif kind == "cgo":
+        (path.parent / "cgo.go").write_text(
+            'package main\n\n// int one(void) { return 1; }\nimport "C"\n\nfunc main() { println(C.one()) }\n'
+        )
+        flags = ("-ldflags", "-linkmode external -extldflags -static")
+        guest.go(
+            *("build", *flags, "-o", path, "cgo.go"), folder=path.parent, env={"CGO_ENABLED": "1"}
+        )
     elif kind == "static C":
         compile_c(path, "-static")
     elif kind == "object file":
@@ -124,6 +132,7 @@ def bad_input(kind, path, binary):
         "dynamic",
         "static PIE",
         "Go PIE",
+        "cgo",
         "static C",
         "object file",
         "folder",
@@ -220,29 +229,63 @@ def test_compile_error_is_gos_own(tmp_path):
     assert done.status != 0 and "undefined: undefined" in done.stdout + done.stderr
 
 
-def test_other_go_release(tmp_path):
-    """The release before the newest one works as well; it comes as a toolchain module."""
-    here = guest.result("go", "env", "GOVERSION").stdout.strip()
-    minor = int(re.match(r"go1\.(\d+)", here)[1])
+def stable_releases():
+    """The newest stable Go release and the one before it, which come as toolchain modules; empty
+    where there is no module proxy."""
     known = guest.result("go", "list", "-m", "-versions", "golang.org/toolchain", timeout=120)
-    patches = [int(p) for p in re.findall(rf"go1\.{minor - 1}\.(\d+)\.linux-amd64", known.stdout)]
-    if not patches:
-        pytest.skip(
-            f"the module proxy does not offer go1.{minor - 1}: {known.stderr.strip()[:200]}"
-        )
-    version = f"go1.{minor - 1}.{max(patches)}"
-    image = tmp_path / "hello.elf"
-    guest.tool(
-        "build",
-        "-o",
-        image,
-        ".",
-        folder=guest.ROOT / "examples" / "hello",
-        env={"GOTOOLCHAIN": version},
-    )
+    newest = {}
+    for minor, patch in re.findall(r"go1\.(\d+)\.(\d+)\.linux-amd64", known.stdout):
+        newest[int(minor)] = max(newest.get(int(minor), 0), int(patch))
+    return [f"go1.{minor}.{newest[minor]}" for minor in sorted(newest)[-2:]]
+
+
+@pytest.mark.parametrize("place", (0, 1), ids=("one before", "newest"))
+def test_go_releases(place, tmp_path):
+    versions = stable_releases()
+    if len(versions) < 2:
+        pytest.skip("the module proxy offers no Go releases")
+    version = versions[place]
+    image = tmp_path / "panics.elf"
+    folder = guest.ROOT / "examples" / "panics"
+    guest.tool("build", "-o", image, ".", folder=folder, env={"GOTOOLCHAIN": version})
     assert version.encode() in image.read_bytes()
-    done = guest.tool_result("run", "--smp", "2", image)
-    assert (done.status, done.stdout) == (0, "Hello from Go, and nothing but Go.\n")
+    done = guest.tool_result("run", "--smp", "2", image, "--", "exit", "42")
+    assert done.status == 42
+    done = guest.tool_result("run", "--smp", "2", image, "--", "nil")
+    assert done.status == 2 and "nil pointer dereference" in done.stderr, done.stderr
+
+
+GOROOT_CHANGES = {
+    # file, what it holds, what a release that does not fit might hold instead
+    "another system call": ("src/runtime/sys_linux_amd64.s", "SYSCALL", "BYTE $0x0f; BYTE $0x05"),
+    "no system call": ("src/internal/runtime/syscall/linux/asm_linux_amd64.s", "SYSCALL", "NOP"),
+    "another stack guard": ("src/runtime/stack.go", "stackGuard = ", "stackGuard = 1 + "),
+}
+
+
+@pytest.mark.parametrize("change", GOROOT_CHANGES)
+def test_go_release_that_does_not_fit(change, tmp_path):
+    """One line instead of an image that would not work."""
+    goroot = guest.go("env", "GOROOT").stdout.strip()
+    changed = tmp_path / "goroot"
+    subprocess.run(["cp", "-rs", goroot, changed], check=True)
+    name, old, new = GOROOT_CHANGES[change]
+    file = changed / name
+    if not file.exists():  # before Go 1.26
+        file = changed / "src/internal/runtime/syscall/asm_linux_amd64.s"
+    text = file.read_text()
+    assert old in text
+    file.unlink()
+    file.write_text(text.replace(old, new))
+    image = tmp_path / "hello.elf"
+    done = guest.tool_result(
+        *("build", "-o", image, "."),
+        folder=guest.ROOT / "examples" / "hello",
+        env={"GOROOT": str(changed), "GOTOOLCHAIN": "local"},
+        timeout=600,
+    )
+    assert one_line_of_complaint(done) and "does not fit" in done.stderr, done.stderr
+    assert not image.exists()
 
 
 def test_dry_run(image):
@@ -254,6 +297,27 @@ def test_timeout(image):
     """A program that does not end is ended, and nothing of it stays."""
     done = guest.tool_result("run", "--timeout", "5", "--machine", "q35", image("sigterm"))
     assert done.status == 124
+
+
+def test_killed_tool_leaves_nothing(image, tmp_path):
+    """QEMU ends with the tool; the temporary folder goes when the next command wants one, and that
+    of a command that lives stays."""
+    env = dict(os.environ, TMPDIR=str(tmp_path))
+    words = [guest.UNIGORNEL, "run", image("sigterm")]
+    killed, living = (subprocess.Popen(words, env=env, stdout=subprocess.PIPE) for _ in range(2))
+    try:
+        assert b"ready" in killed.stdout.readline() and b"ready" in living.stdout.readline()
+        qemu = guest.result("pgrep", "-P", killed.pid).stdout.split()
+        killed.kill()
+        killed.wait()
+        assert len(list(tmp_path.iterdir())) == 2
+        assert guest.tool_result("run", image("hello"), env={"TMPDIR": str(tmp_path)}).status == 0
+        assert len(list(tmp_path.iterdir())) == 1
+        assert qemu and not os.path.exists(f"/proc/{qemu[0]}/exe")
+    finally:
+        living.terminate()
+        assert living.wait(guest.TIMEOUT) == 7
+    assert not list(tmp_path.iterdir())
 
 
 def test_image_is_small(image, binary):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The machine seen from the host: the power button, an idle guest, gdb."""
 
+import os
 import re
 import time
 
@@ -85,3 +86,32 @@ def test_gdb(image, boot):
     gate.unlink(missing_ok=True)
     assert re.search(r"Breakpoint 1, .*core_main", done.stdout), done.stdout
     assert re.search(r"Breakpoint 2, .*main\.main", done.stdout), done.stdout
+
+
+def test_run_gdb(image):
+    """`unigornel run --gdb` on a terminal: gdb with the sources of the kernel and the names of the
+    program; the machine ends with it."""
+    gdb = pexpect.spawn(
+        str(guest.UNIGORNEL),
+        ["run", "--gdb", str(image("hello"))],
+        env=dict(os.environ, TERM="dumb", PAGER="cat"),
+        timeout=guest.TIMEOUT,
+        echo=False,
+    )
+    try:
+        gdb.expect_exact("(gdb) ")
+        assert b"boot/entry.asm" in gdb.before
+        for words, answer in (
+            ("hbreak core_main", "core/main.c"),
+            ("continue", "Breakpoint .*core_main"),
+            ("hbreak main.main", "hello/main.go"),
+            ("continue", "Breakpoint .*main.main"),
+        ):
+            gdb.sendline(words)
+            gdb.expect_exact("(gdb) ")
+            assert re.search(answer, gdb.before.decode()), gdb.before
+        gdb.sendline("quit")
+        gdb.expect(pexpect.EOF)
+    finally:
+        gdb.close(force=True)
+    assert gdb.exitstatus == 0
