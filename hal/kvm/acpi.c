@@ -158,7 +158,7 @@ static void add_override(const uint8_t *entry)
         return;
     }
     /* Polarity in bits 0-1, trigger in bits 2-3; 0 means as on the ISA bus. */
-    acpi.isa[source] = (struct acpi_line){
+    acpi.isa[source] = (struct hal_line){
         .gsi = load32(entry + 4),
         .active_low = (flags & 3) == 3,
         .level = (flags >> 2 & 3) == 3,
@@ -194,6 +194,21 @@ static void parse_madt(const uint8_t *madt, size_t size, bool x2apic)
             add_override(entry);
         }
         at += length;
+    }
+}
+
+/* --- MCFG (PCI firmware specification 3.3, 4.1.2) --------------------------------------------- */
+
+static void parse_mcfg(const uint8_t *mcfg, size_t size)
+{
+    for (size_t at = HEADER_SIZE + 8; at + 16 <= size; at += 16) {
+        uint8_t first = mcfg[at + 10], last = mcfg[at + 11];
+        if (load16(mcfg + at + 8) == 0 && first <= last) { /* segment group 0 */
+            acpi.ecam = load64(mcfg + at);
+            acpi.ecam_first_bus = first;
+            acpi.ecam_last_bus = last;
+            return;
+        }
     }
 }
 
@@ -285,7 +300,7 @@ static void set_defaults(uint32_t boot_apic_id)
     acpi.ioapic_count = 1;
     acpi.ioapics[0] = (struct acpi_ioapic){.address = DEFAULT_IOAPIC, .gsi_base = 0};
     for (unsigned i = 0; i < ISA_IRQ_COUNT; i++) {
-        acpi.isa[i] = (struct acpi_line){.gsi = i};
+        acpi.isa[i] = (struct hal_line){.gsi = i};
     }
 }
 
@@ -313,6 +328,10 @@ void acpi_init(uint32_t boot_apic_id, bool x2apic)
         parse_madt(table, size, x2apic);
     } else {
         log_warn("acpi: no MADT: one CPU, interrupts as on a PC");
+    }
+    table = find_table(root, root_size, entry_size, "MCFG", &size);
+    if (table != NULL) {
+        parse_mcfg(table, size);
     }
     table = find_table(root, root_size, entry_size, "FACP", &size);
     if (table != NULL) {
@@ -430,6 +449,45 @@ static uint32_t power_button_bit(const uint8_t *aml, size_t size, size_t from)
     return 0;
 }
 
+/* An extended interrupt descriptor with one line (ACPI 6.5, 6.4.3.6) at `at`. */
+static bool aml_line(const uint8_t *aml, size_t size, size_t at, struct hal_line *line)
+{
+    if (at + 9 > size || aml[at] != 0x89 || load16(aml + at + 1) != 6 || aml[at + 4] != 1) {
+        return false;
+    }
+    *line = (struct hal_line){
+        .gsi = load32(aml + at + 5),
+        .level = (aml[at + 3] & 2) == 0,
+        .active_low = (aml[at + 3] & 4) != 0,
+    };
+    return true;
+}
+
+bool acpi_next_virtio_mmio(const uint8_t *aml, size_t size, size_t *at,
+                           struct hal_mmio_device *device)
+{
+    size_t start = *at;
+    while (aml != NULL && (start = find_bytes(aml, size, start, "LNRO0005", 8)) != 0) {
+        *at = start;
+        bool have_memory = false, have_line = false;
+        /* Its resources: a 32-bit fixed memory range (6.4.3.4), and its line. */
+        for (size_t p = start; p < size && p < start + 128 && !(have_memory && have_line); p++) {
+            if (!have_memory && p + 12 <= size && aml[p] == 0x86 && load16(aml + p + 1) == 9) {
+                device->base = load32(aml + p + 4);
+                device->size = load32(aml + p + 8);
+                have_memory = device->base != 0;
+                p += 11;
+            } else if (have_memory && aml_line(aml, size, p, &device->line)) {
+                have_line = true;
+            }
+        }
+        if (have_memory && have_line) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool acpi_find_event_device(const uint8_t *aml, size_t size, struct acpi_event_device *device)
 {
     static const uint8_t region_op[2] = {0x5b, 0x80};
@@ -437,17 +495,9 @@ bool acpi_find_event_device(const uint8_t *aml, size_t size, struct acpi_event_d
     if (start == 0) {
         return false;
     }
-    /* Its resources: an extended interrupt descriptor (6.4.3.6) with one line. */
     bool have_line = false;
-    for (size_t at = start; at + 9 <= size && at < start + 128 && !have_line; at++) {
-        if (aml[at] == 0x89 && load16(aml + at + 1) == 6 && aml[at + 4] == 1) {
-            device->line = (struct acpi_line){
-                .gsi = load32(aml + at + 5),
-                .level = (aml[at + 3] & 2) == 0,
-                .active_low = (aml[at + 3] & 4) != 0,
-            };
-            have_line = true;
-        }
+    for (size_t at = start; at < size && at < start + 128 && !have_line; at++) {
+        have_line = aml_line(aml, size, at, &device->line);
     }
     /* The region that its _EVT reads: OperationRegion (name, SystemMemory, address, length). */
     size_t at = find_bytes(aml, size, start, region_op, sizeof(region_op));

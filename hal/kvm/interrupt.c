@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* Dispatch of interrupts. Device lines get vectors in the order in which they are installed; lines
- * are installed by the boot CPU in thread context and never removed, so the table needs no lock. */
+/* Dispatch of interrupts. Devices get vectors in the order in which they are connected, one vector
+ * space for all CPUs. A connection is made by one thread at boot and never undone; it is whole
+ * before its interrupt can come, so the table needs no lock. */
 #include <linux/errno.h>
 
+#include "core/mm/kmalloc.h"
 #include "kvm_internal.h"
 
 #define PIC1_DATA 0x21
 #define PIC2_DATA 0xa1
 
-static struct {
-    interrupt_handler *handler;
+#define MESSAGE_ADDRESS 0xfee00000u /* Intel SDM 3A 11.11.1 */
+#define MESSAGE_MAX_APIC_ID 254
+
+#define NO_LINE UINT32_MAX
+
+static struct connection {
+    hal_interrupt_fn *handler;
     void *context;
-} lines[VECTOR_IRQ_COUNT];
-static unsigned line_count;
+    uint32_t gsi;
+    struct connection *next; /* the same line */
+} connections[VECTOR_IRQ_COUNT];
+static unsigned connection_count;
 
 void interrupt_init(void)
 {
@@ -20,25 +29,62 @@ void interrupt_init(void)
     port_write8(PIC2_DATA, 0xff);
 }
 
-int interrupt_install(uint32_t gsi, bool level, bool active_low, interrupt_handler *handler,
-                      void *context)
+/* The vector, or -ENOSPC. */
+static int connect(uint32_t gsi, hal_interrupt_fn *handler, void *context)
 {
-    if (line_count == VECTOR_IRQ_COUNT) {
+    if (connection_count == VECTOR_IRQ_COUNT) {
         return -ENOSPC;
     }
-    lines[line_count].handler = handler;
-    lines[line_count].context = context;
-    int error = ioapic_route(gsi, (uint8_t)(VECTOR_IRQ_BASE + line_count), level, active_low);
-    if (error == 0) {
-        line_count++;
+    connections[connection_count] =
+        (struct connection){.handler = handler, .context = context, .gsi = gsi};
+    return VECTOR_IRQ_BASE + (int)connection_count++;
+}
+
+int hal_line_connect(const struct hal_line *line, hal_interrupt_fn *handler, void *context)
+{
+    for (unsigned i = 0; i < connection_count; i++) {
+        struct connection *first = &connections[i];
+        if (first->gsi == line->gsi) {
+            struct connection *other = kmalloc(sizeof(*other));
+            if (other == NULL) {
+                return -ENOMEM;
+            }
+            *other = (struct connection){handler, context, line->gsi, first->next};
+            __atomic_store_n(&first->next, other, __ATOMIC_RELEASE);
+            return 0;
+        }
+    }
+    int vector = connect(line->gsi, handler, context);
+    if (vector < 0) {
+        return vector;
+    }
+    int error = ioapic_route(line->gsi, (uint8_t)vector, line->level, line->active_low);
+    if (error != 0) {
+        connection_count--;
     }
     return error;
 }
 
-int interrupt_install_isa(unsigned irq, interrupt_handler *handler, void *context)
+int interrupt_install_isa(unsigned irq, hal_interrupt_fn *handler, void *context)
 {
-    const struct acpi_line *line = &acpi.isa[irq];
-    return interrupt_install(line->gsi, line->level, line->active_low, handler, context);
+    return hal_line_connect(&acpi.isa[irq], handler, context);
+}
+
+int interrupt_install_message(unsigned cpu, hal_interrupt_fn *handler, void *context,
+                              uint32_t *address, uint32_t *data)
+{
+    int vector = connect(NO_LINE, handler, context);
+    if (vector < 0) {
+        return vector;
+    }
+    /* A message has room for 8 bits of the id. */
+    uint32_t apic_id = acpi.apic_ids[cpu];
+    if (apic_id > MESSAGE_MAX_APIC_ID) {
+        apic_id = acpi.apic_ids[0];
+    }
+    *address = MESSAGE_ADDRESS | apic_id << 12;
+    *data = (uint32_t)vector;
+    return 0;
 }
 
 void platform_interrupt(struct regs *regs)
@@ -72,9 +118,11 @@ void platform_interrupt(struct regs *regs)
         break;
     }
     if (vector >= VECTOR_IRQ_BASE && vector < VECTOR_IRQ_BASE + VECTOR_IRQ_COUNT) {
-        unsigned line = (unsigned)(vector - VECTOR_IRQ_BASE);
-        if (lines[line].handler != NULL) {
-            lines[line].handler(lines[line].context);
+        for (struct connection *c = &connections[vector - VECTOR_IRQ_BASE]; c != NULL;
+             c = c->next) {
+            if (c->handler != NULL) {
+                c->handler(c->context);
+            }
         }
     }
     apic_eoi(); /* after the handler, or a level-triggered line would fire again */

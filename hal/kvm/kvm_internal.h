@@ -11,11 +11,12 @@
 #include "cpu.h"
 #include "hal.h"
 #include "hal/x86_64/x86.h"
+#include "hal_device.h"
 
 /* --- vectors: 0-31 are exceptions ------------------------------------------------------------- */
 
-#define VECTOR_IRQ_BASE 0x30 /* device lines, in the order in which they are installed */
-#define VECTOR_IRQ_COUNT 32
+#define VECTOR_IRQ_BASE 0x30 /* devices, in the order in which they are connected */
+#define VECTOR_IRQ_COUNT (VECTOR_TIMER - VECTOR_IRQ_BASE)
 #define VECTOR_TIMER 0xf0
 #define VECTOR_KICK 0xf1
 #define VECTOR_TLB 0xf2
@@ -33,6 +34,11 @@ static inline void port_write8(uint16_t port, uint8_t value)
 static inline void port_write16(uint16_t port, uint16_t value)
 {
     __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port) : "memory");
+}
+
+static inline void port_write32(uint16_t port, uint32_t value)
+{
+    __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port) : "memory");
 }
 
 static inline uint8_t port_read8(uint16_t port)
@@ -128,12 +134,6 @@ struct acpi_ioapic {
     uint32_t address, gsi_base;
 };
 
-/* How the ISA interrupt lines reach the IOAPICs. */
-struct acpi_line {
-    uint32_t gsi;
-    bool level, active_low;
-};
-
 #define ACPI_MAX_IOAPICS 8
 #define ISA_IRQ_COUNT 16
 
@@ -142,7 +142,7 @@ struct acpi_facts {
     uint32_t apic_ids[HAL_MAX_CPUS];
     unsigned ioapic_count;
     struct acpi_ioapic ioapics[ACPI_MAX_IOAPICS];
-    struct acpi_line isa[ISA_IRQ_COUNT];
+    struct hal_line isa[ISA_IRQ_COUNT]; /* how the ISA lines reach the IOAPICs */
     bool isa_overridden[ISA_IRQ_COUNT];
 
     bool have_fadt, reduced_hardware;
@@ -156,6 +156,8 @@ struct acpi_facts {
     uint8_t century_register;
     struct acpi_register reset, sleep_control;
     uint8_t reset_value;
+    uint64_t ecam; /* PCI configuration space of segment 0; 0: not in memory */
+    unsigned ecam_first_bus, ecam_last_bus;
     const uint8_t *dsdt; /* the AML after the header; NULL: none */
     size_t dsdt_size;
 };
@@ -175,11 +177,16 @@ struct acpi_event_device {
     uint64_t address;
     bool wide;             /* 32 bits, not 8 */
     uint32_t power_button; /* its bit */
-    struct acpi_line line;
+    struct hal_line line;
 };
 
 /* False when the DSDT describes none. */
 bool acpi_find_event_device(const uint8_t *aml, size_t size, struct acpi_event_device *device);
+
+/* The next virtio device in memory (_HID LNRO0005) that the DSDT describes behind `*at`, which
+ * begins at 0: false when there is none. */
+bool acpi_next_virtio_mmio(const uint8_t *aml, size_t size, size_t *at,
+                           struct hal_mmio_device *device);
 
 /* --- apic.c ----------------------------------------------------------------------------------- */
 
@@ -211,15 +218,23 @@ int ioapic_route(uint32_t gsi, uint8_t vector, bool level, bool active_low);
 
 /* --- interrupt.c ------------------------------------------------------------------------------ */
 
-typedef void interrupt_handler(void *context);
-
 /* Masks the legacy PIC. */
 void interrupt_init(void);
-/* Calls `handler` on the boot CPU, masked, for each interrupt of the line. -ENOSPC, -ENODEV. */
-int interrupt_install(uint32_t gsi, bool level, bool active_low, interrupt_handler *handler,
-                      void *context);
-/* The same by ISA number, with the overrides of the firmware applied. */
-int interrupt_install_isa(unsigned irq, interrupt_handler *handler, void *context);
+/* hal_line_connect by ISA number, with the overrides of the firmware applied. */
+int interrupt_install_isa(unsigned irq, hal_interrupt_fn *handler, void *context);
+/* Where a device has to write what, to have `handler` called on `cpu`. -ENOSPC. */
+int interrupt_install_message(unsigned cpu, hal_interrupt_fn *handler, void *context,
+                              uint32_t *address, uint32_t *data);
+
+/* --- pci.c ------------------------------------------------------------------------------------ */
+
+/* Calls `found` for each function that is no bridge. */
+void pci_search(void (*found)(const struct pci_device *device));
+
+/* --- devices.c -------------------------------------------------------------------------------- */
+
+/* Finds the devices and hands them to their drivers. */
+void devices_init(void);
 
 /* --- clock.c ---------------------------------------------------------------------------------- */
 

@@ -67,14 +67,14 @@ static void enable_fixed_button(void)
     /* An SCI is level-triggered and active low unless the firmware says otherwise (ACPI 6.5,
      * 5.2.9). */
     bool overridden = irq < ISA_IRQ_COUNT && acpi.isa_overridden[irq];
-    struct acpi_line line = {.gsi = irq, .level = true, .active_low = true};
+    struct hal_line line = {.gsi = irq, .level = true, .active_low = true};
     if (overridden) {
         line = acpi.isa[irq];
     }
     uint16_t enable = (uint16_t)(acpi.pm1a_event + acpi.pm1_event_length / 2);
     port_write16(enable, 0);
     port_write16(acpi.pm1a_event, PM1_POWER_BUTTON);
-    if (interrupt_install(line.gsi, line.level, line.active_low, fixed_event, NULL) == 0) {
+    if (hal_line_connect(&line, fixed_event, NULL) == 0) {
         port_write16(enable, PM1_POWER_BUTTON);
     }
 }
@@ -92,8 +92,7 @@ void power_late_init(void)
     } else if (acpi_find_event_device(acpi.dsdt, acpi.dsdt_size, &event_device)) {
         event_register = hal_map_device(event_device.address, sizeof(uint32_t));
         if (event_register != NULL) {
-            interrupt_install(event_device.line.gsi, event_device.line.level,
-                              event_device.line.active_low, device_event, NULL);
+            hal_line_connect(&event_device.line, device_event, NULL);
         }
     }
 }

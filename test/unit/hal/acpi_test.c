@@ -210,6 +210,46 @@ static void test_many_cpus(void)
     CHECK(acpi.cpu_count == HAL_MAX_CPUS && acpi.apic_ids[0] == 99 && acpi.apic_ids[63] == 62);
 }
 
+/* A device in memory as QEMU's microvm has it, with its line on an IOAPIC of its own. */
+static const uint8_t mmio_aml[] = {
+    0x5b, 0x82, 0x3d, 'V',  'R',  '0',  '7',  0x08, '_',  'H',  'I',  'D',  0x0d, 'L',  'N',  'R',
+    'O',  '0',  '0',  '0',  '5',  0x00, 0x08, '_',  'U',  'I',  'D',  0x0a, 0x07, 0x08, '_',  'C',
+    'R',  'S',  0x11, 0x1a, 0x0a, 0x17, 0x86, 0x09, 0x00, 0x01, 0x00, 0x0e, 0xb0, 0xfe, 0x00, 0x02,
+    0x00, 0x00, 0x89, 0x06, 0x00, 0x01, 0x01, 0x1f, 0x00, 0x00, 0x00, 0x79, 0x00};
+
+static unsigned count_mmio(const uint8_t *bytes, size_t size, struct hal_mmio_device *device)
+{
+    size_t at = 0;
+    unsigned count = 0;
+    while (acpi_next_virtio_mmio(bytes, size, &at, device)) {
+        count++;
+    }
+    return count;
+}
+
+static void test_virtio_mmio(void)
+{
+    struct hal_mmio_device device;
+    CHECK(count_mmio(aml, sizeof(aml), &device) == 0);
+    CHECK(count_mmio(mmio_aml, sizeof(mmio_aml), &device) == 1);
+    CHECK(device.base == 0xfeb00e00 && device.size == 512);
+    CHECK(device.line.gsi == 31 && device.line.level && !device.line.active_low);
+    uint8_t two[2 * sizeof(mmio_aml)];
+    memcpy(two, mmio_aml, sizeof(mmio_aml));
+    memcpy(two + sizeof(mmio_aml), mmio_aml, sizeof(mmio_aml));
+    CHECK(count_mmio(two, sizeof(two), &device) == 2);
+    for (unsigned i = 0; i < 50000; i++) {
+        size_t size = test_random() % (sizeof(two) + 1);
+        uint8_t *changed = malloc(size != 0 ? size : 1);
+        memcpy(changed, two, size);
+        for (unsigned k = test_random() % 4; k > 0 && size > 0; k--) {
+            changed[test_random() % size] = (uint8_t)test_random();
+        }
+        count_mmio(changed, size, &device);
+        free(changed);
+    }
+}
+
 static void test_byte_code(void)
 {
     uint8_t a, b;
@@ -271,6 +311,7 @@ int main(void)
     test_scan();
     test_many_cpus();
     test_byte_code();
+    test_virtio_mmio();
     test_mutations();
     physical_reset();
     return 0;
