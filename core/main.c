@@ -53,6 +53,7 @@ static _Noreturn void probe(void)
 static void program_main(void *unused)
 {
     (void)unused;
+    hal_late_init();
     int error = fs_init(options.root);
     if (error != 0) {
         options_fail("no root file system (root=%s): error %d",
@@ -64,7 +65,6 @@ static void program_main(void *unused)
     }
     fs_set_host_name(options.hostname, strlen(options.hostname));
     console_init(options.hostlink, options.hostlink_merged);
-    hal_late_init();
     net_init();
     program_start();
 }

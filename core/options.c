@@ -103,7 +103,7 @@ static void kernel_word(const char *word)
         options.root = value;
     } else if ((value = value_of(word, "crash")) != NULL) {
         options.crash = value;
-    } else if (!net_option(word)) {
+    } else if (!net_option(word) && !hal_kernel_word(word)) {
         options_fail("unknown kernel word \"%s\" (words for the program come after --)", word);
     }
 }
@@ -123,5 +123,10 @@ void options_parse(const char *command_line)
         } else {
             kernel_word(word);
         }
+    }
+    /* A loader puts its words at the end of the line, whatever is there. */
+    while (options.argument_count != 0 &&
+           hal_kernel_word(options.arguments[options.argument_count - 1])) {
+        options.argument_count--;
     }
 }

@@ -18,6 +18,7 @@ _Static_assert(HALF == CHACHA20_KEY_SIZE, "half a block is a key");
 struct generator {
     uint32_t key[8];
     uint64_t reseed_at; /* monotonic ns; 0: never seeded */
+    uint32_t epoch;     /* of the pool when it was seeded */
 } __attribute__((aligned(64)));
 
 static struct generator generators[HAL_MAX_CPUS];
@@ -25,6 +26,8 @@ static struct generator generators[HAL_MAX_CPUS];
 static struct {
     struct spinlock lock;
     uint32_t key[8];
+    uint32_t epoch;       /* changes with random_mix; atomic */
+    void (*source)(void); /* atomic; NULL: there is none */
 } pool = {.lock = SPINLOCK_INIT(LOCK_CLASS_NONE)};
 
 static void erase(void *bytes, size_t size)
@@ -70,6 +73,7 @@ static void reseed(struct generator *generator, uint64_t now)
     spin_lock(&pool.lock);
     pool_mix(seed);
     next_block(pool.key, fresh);
+    generator->epoch = pool.epoch;
     spin_unlock(&pool.lock);
     uint32_t words[8];
     memcpy(words, fresh, sizeof(words));
@@ -89,6 +93,25 @@ void random_init(void)
     hal_irq_restore(irq);
 }
 
+void random_mix(const void *bytes, size_t size)
+{
+    uint8_t seed[SEED_SIZE];
+    bool irq = spin_lock_irqsave(&pool.lock);
+    for (size_t at = 0; at < size; at += SEED_SIZE) {
+        memset(seed, 0, sizeof(seed));
+        memcpy(seed, (const uint8_t *)bytes + at, size - at < SEED_SIZE ? size - at : SEED_SIZE);
+        pool_mix(seed);
+    }
+    __atomic_store_n(&pool.epoch, pool.epoch + 1, __ATOMIC_RELAXED);
+    spin_unlock_irqrestore(&pool.lock, irq);
+    erase(seed, sizeof(seed));
+}
+
+void random_set_source(void (*request)(void))
+{
+    __atomic_store_n(&pool.source, request, __ATOMIC_RELEASE);
+}
+
 /* A half block from this CPU's generator. */
 static void take(uint8_t half[HALF])
 {
@@ -96,6 +119,12 @@ static void take(uint8_t half[HALF])
     struct generator *generator = &generators[hal_this_cpu()->id];
     uint64_t now = hal_clock_monotonic();
     if (now >= generator->reseed_at) {
+        void (*request)(void) = __atomic_load_n(&pool.source, __ATOMIC_ACQUIRE);
+        if (request != NULL) {
+            request();
+        }
+        reseed(generator, now);
+    } else if (generator->epoch != __atomic_load_n(&pool.epoch, __ATOMIC_RELAXED)) {
         reseed(generator, now);
     }
     next_block(generator->key, half);

@@ -265,8 +265,13 @@ _Noreturn void hal_shutdown(enum hal_shutdown_reason reason, int status);
  * controllers, clocks. */
 void hal_init(void);
 
-/* Late setup that needs the allocator and threads: interrupts from devices, power button. */
+/* Late setup that needs the allocator and threads: power button, devices, which are given to core.
+ */
 void hal_late_init(void);
+
+/* A word of the command line that core does not know: whether it is one that this platform's
+ * loaders write, and is taken note of. After hal_init, before hal_late_init. */
+bool hal_kernel_word(const char *word);
 
 /* Writes "CPU vendor/brand" facts for /proc/cpuinfo: model name into `name` (NUL-terminated, 64
  * bytes), and the clock rate. */

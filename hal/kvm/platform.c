@@ -18,6 +18,7 @@ void kvm_init(void)
 void hal_late_init(void)
 {
     power_late_init();
+    devices_init();
 }
 
 /* Intel SDM 2A, CPUID: the brand string of leaves 0x80000002-4, else the vendor of leaf 0. */

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+/* The probe functions of the drivers, for the table in virtio.c. */
+#pragma once
+
+#include "drivers/virtio/virtio.h"
+
+virtio_probe_fn virtio_entropy_probe;

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""Virtio devices on every machine, by every transport and interface: found, and giving interrupts
+in whatever way there is."""
+
+import pytest
+
+RNG = ("-object", "rng-random,filename=/dev/urandom,id=rng", "-device")
+MODERN_MMIO = ("-global", "virtio-mmio.force-legacy=false")
+ROOT_PORT = ("-device", "pcie-root-port,id=port0")
+
+
+@pytest.mark.parametrize(
+    "machine, options, device, where",
+    (
+        ("microvm,acpi=on", (), "device", "mmio"),
+        ("microvm,acpi=on", MODERN_MMIO, "device", "mmio"),
+        ("microvm,acpi=off", MODERN_MMIO, "device", "mmio"),
+        ("pc", (), "pci", "pci 00"),
+        ("pc", (), "pci,disable-modern=on", "pci 00"),
+        ("pc", (), "pci,disable-modern=on,vectors=0", "pci 00"),
+        ("pc", (), "pci,disable-legacy=on,packed=on", "pci 00"),
+        ("q35", (), "pci,vectors=0", "pci 00"),
+        ("q35", (), "pci,vectors=1", "pci 00"),
+        ("q35", ROOT_PORT, "pci,bus=port0,packed=on", "pci 01"),
+    ),
+)
+def test_found(boot, machine, options, device, where):
+    """The entropy device, which the kernel asks at boot. With ACPI off the devices are named at the
+    end of the command line, behind the program's words."""
+    args = boot(
+        "args",
+        machine=machine,
+        words="log=debug",
+        args=["-x"],
+        extra=(*options, *RNG, f"virtio-rng-{device},rng=rng"),
+    )
+    args.expect(f"virtio: {where}.*type 4, features 0x[0-9a-f]+")
+    args.expect("entropy: 64 bytes")
+    args.expect(r'argv.1. "-x"\s+cwd')
+    assert args.status() == 0
