@@ -10,6 +10,7 @@
 #include "tools/commands.h"
 #include "tools/link.h"
 #include "tools/run.h"
+#include "tools/std.h"
 #include "tools/workdir.h"
 
 #define DEFAULT_MEMORY "2G"
@@ -28,8 +29,10 @@ const struct option_table exec_options = {
 };
 
 const struct option_table test_options = {
-    .usage = "test [GO TEST FLAGS] [PACKAGES]",
-    .about = "go test with the overlay, and the tests running inside (see unigornel exec --help).",
+    .usage = "test [GO TEST FLAGS] [PACKAGES] | test std [OPTIONS] [PACKAGES]",
+    .about = "go test with the overlay, and the tests running inside (see unigornel exec --help); "
+             "with std the standard\nlibrary's own tests and a table (see unigornel test std "
+             "--help).",
 };
 
 /* Go's own variables and those that tell a program where and who it is. */
@@ -130,6 +133,8 @@ static char *exec_word(void)
 
 int command_test(char **words)
 {
+    if (words[0] && strcmp(words[0], "std") == 0)
+        return command_test_std(words + 1);
     if (words[0] && (strcmp(words[0], "--help") == 0 || strcmp(words[0], "-h") == 0)) {
         print_help(&test_options);
         return 0;

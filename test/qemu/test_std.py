@@ -1,17 +1,88 @@
 # SPDX-License-Identifier: MIT
-"""A part of Go's own tests, with one and with four CPUs; std.py runs the whole list."""
+"""A part of the standard library's own tests, with one and with four CPUs; `unigornel test std`
+runs all of them."""
+
+import json
+import xml.etree.ElementTree
 
 import pytest
 
-import stdtests
+import guest
+
+PACKAGES = (
+    *("bytes", "compress/flate", "container/heap", "container/list", "crypto/sha256", "encoding/hex"),
+    *("errors", "fmt", "math", "math/bits", "regexp", "sort", "strings", "sync", "sync/atomic"),
+    *("time", "unicode/utf16", "unicode/utf8"),
+)
 
 
 @pytest.mark.parametrize("cpus", (1, 4))
-@pytest.mark.parametrize("package", stdtests.CI_LIST)
-def test_std(package, cpus):
-    folder = stdtests.expand([package])[package]
-    comparison = stdtests.compare(package, folder, cpus)
-    assert comparison.good, f"{comparison.trouble}\n" + "\n".join(
-        f"{test}: {said}" for test, said in list(comparison.failed.items())[:10]
+def test_std(cpus, tmp_path):
+    """One guest at a time: pytest runs two tests."""
+    report = tmp_path / "report.json"
+    done = guest.tool_result(
+        *("test", "std", "--short", "-v", "-j", 1, "--cpus", cpus, "--json", report, *PACKAGES),
+        timeout=1500,
     )
-    assert comparison.passed > 0
+    assert done.status == 0, done.stdout
+    runs = json.loads(report.read_text())["packages"]
+    assert sorted(run["package"] for run in runs) == sorted(PACKAGES)
+    assert all(run["good"] and run["cpus"] == cpus and run["passed"] for run in runs)
+
+
+def test_reports(tmp_path):
+    """A module of the user's own: what fails, what is listed and fails, what is listed and passes,
+    and what ends the whole binary."""
+    (tmp_path / "go.mod").write_text("module small\n\ngo 1.24\n")
+    (tmp_path / "small_test.go").write_text(
+        """package small
+
+import ("os"; "os/exec"; "testing")
+
+func TestGood(t *testing.T) {}
+func TestSkipped(t *testing.T) { t.Skip() }
+func TestExec(t *testing.T) {
+    if err := exec.Command("/bin/true").Run(); err != nil { t.Fatal(err) }
+}
+func TestBad(t *testing.T) { print("no newline"); t.Run("sub", func(t *testing.T) { t.Error("a <reason> & more") }) }
+func TestKills(t *testing.T) { os.Exit(3) }
+"""
+    )
+    exceptions, table, junit = (tmp_path / name for name in ("list.txt", "out.json", "out.xml"))
+
+    def run(listed, *options):
+        exceptions.write_text("".join(f"small {line}\n" for line in listed))
+        words = ("test", "std", "--cpus", 1, "--json", table, "--junit", junit)
+        return guest.tool_result(
+            *words, "--exceptions", exceptions, *options, ".", folder=tmp_path
+        )
+
+    def verdicts():
+        (run,) = json.loads(table.read_text())["packages"]
+        return {test["name"]: test["verdict"] for test in run["tests"]}
+
+    done = run(("TestGood exec", "TestExec exec", "TestKills exec kills"))
+    assert done.status == 1
+    assert "surprise: TestGood" in done.stdout and "failed: TestBad/sub" in done.stdout
+    assert verdicts() == {
+        "TestGood": "surprise",
+        "TestSkipped": "skipped",
+        "TestExec": "excepted",
+        "TestBad": "failed",
+        "TestBad/sub": "failed",
+    }
+    (suite,) = xml.etree.ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("5", "3", "2")
+    assert "a <reason> & more" in "".join(suite.itertext())
+
+    done = run(("TestExec exec", "TestKills exec kills", "TestBad/sub exec"))
+    assert done.status == 0 and verdicts()["TestBad"] == "excepted", done.stdout
+
+    done = run(("TestExec exec", "TestBad exec"))
+    assert done.status == 1 and "did not end: TestKills" in done.stdout
+
+    done = run((), "--run", "Good")
+    assert done.status == 0 and verdicts() == {"TestGood": "passed"}
+    done = run((), "--run", "Exec", "--platform", "host")
+    assert done.status == 0 and verdicts() == {"TestExec": "passed"}
+    assert run(("TestExec because",)).status == 1
