@@ -59,6 +59,12 @@ static void program_main(void *unused)
         options_fail("no root file system (root=%s): error %d",
                      options.root != NULL ? options.root : "", -error);
     }
+    for (unsigned i = 0; i < options.mount_count; i++) {
+        error = fs_mount(options.mounts[i]);
+        if (error != 0) {
+            options_fail("mount=%s: error %d (DISK:DIR or DISK:DIR:rw)", options.mounts[i], -error);
+        }
+    }
     error = fs_set_cwd(options.cwd);
     if (error != 0) {
         options_fail("cwd=%s: error %d", options.cwd, -error);

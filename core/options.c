@@ -101,6 +101,8 @@ static void kernel_word(const char *word)
         options.hostname = value;
     } else if ((value = value_of(word, "root")) != NULL) {
         options.root = value;
+    } else if ((value = value_of(word, "mount")) != NULL) {
+        add(options.mounts, &options.mount_count, value, "mount words");
     } else if ((value = value_of(word, "crash")) != NULL) {
         options.crash = value;
     } else if (!net_option(word) && !hal_kernel_word(word)) {

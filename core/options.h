@@ -17,7 +17,8 @@ struct options {
     const char *root;     /* NULL: the image's own file system, or none */
     const char
         *crash; /* "panic", "fault", "overflow": a broken kernel, for the tests of the report */
-    unsigned env_count, argument_count;
+    unsigned env_count, argument_count, mount_count;
+    const char *mounts[OPTIONS_MAX_WORDS];    /* mount= */
     const char *env[OPTIONS_MAX_WORDS];       /* NAME=VALUE */
     const char *arguments[OPTIONS_MAX_WORDS]; /* argv[1] on */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Character devices, and the /dev that names them: a file system in memory of its own. The devices
  * have no state. */
+#include "core/block/block.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
 #include "core/lib/random.h"
@@ -120,6 +121,19 @@ int chr_open(struct inode *inode, struct file *file)
     return 0;
 }
 
+static int make_node(struct dentry *root, const char *name, uint32_t mode, uint64_t rdev,
+                     const char *target)
+{
+    struct inode_request request = {
+        .mode = mode, .rdev = rdev, .target = target, .name = name, .length = strlen(name)};
+    struct dentry *dentry;
+    int result = dentry_create(root, &request, &dentry);
+    if (result == 0) {
+        dentry_put(dentry);
+    }
+    return result;
+}
+
 int devfs_mount(void)
 {
     static const struct {
@@ -148,16 +162,13 @@ int devfs_mount(void)
     }
     filesystem->type = filesystem->source = "devtmpfs";
     for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]) && result == 0; i++) {
-        struct inode_request request = {.mode = nodes[i].mode,
-                                        .rdev = nodes[i].rdev,
-                                        .target = nodes[i].target,
-                                        .name = nodes[i].name,
-                                        .length = strlen(nodes[i].name)};
-        struct dentry *dentry;
-        result = dentry_create(filesystem->root, &request, &dentry);
-        if (result == 0) {
-            dentry_put(dentry);
-        }
+        result = make_node(filesystem->root, nodes[i].name, nodes[i].mode, nodes[i].rdev,
+                           nodes[i].target);
+    }
+    for (const struct block_device *disk = block_devices; disk != NULL && result == 0;
+         disk = disk->next) {
+        result =
+            make_node(filesystem->root, disk->hardware->name, S_IFBLK | 0660, disk->number, NULL);
     }
     return result != 0 ? result : filesystem_mount(filesystem, "/dev");
 }

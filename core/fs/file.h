@@ -49,16 +49,20 @@ struct file_operations {
     int (*allocate)(struct file *file, int mode, uint64_t offset,
                     uint64_t length); /* fallocate(2) */
     int (*sync)(struct file *file);
+    /* SEEK_DATA and SEEK_HOLE from `offset` on (-ENXIO: past the end), and SEEK_END: where the file
+     * ends. Absent: the inode's size, all of it data. */
+    long (*seek)(struct file *file, uint64_t offset, int whence);
     /* Fills `io` with struct linux_dirent64 records. */
     long (*readdir)(struct file *file, struct io_vector *io, uint64_t *offset);
     /* The physical page that holds byte `offset` (page-aligned) of the file for a mapping; the page
      * stays until unmap_page. It is the file's own page: a private writable mapping copies it.
      * `write`: the mapping is shared and writable (say so from the first touch on: a page of the
      * read-only layer is replaced by a copy, which may then be another page than a read got). -EIO
-     * past the end, -ENOSPC. Thread context; takes spinlocks only, so that a copy to or from a
-     * mapping of the same file cannot lock up. */
+     * past the end, -ENOSPC. Thread context; may wait for a device, but takes no sleeping lock,
+     * so that a copy to or from a mapping of the same file cannot lock up. */
     int (*map_page)(struct file *file, uint64_t offset, bool write, uint64_t *physical);
     void (*unmap_page)(struct file *file, uint64_t offset, uint64_t physical);
+    bool map_read_only; /* no shared mapping may be writable: mmap says ENODEV */
     /* The last reference is gone. */
     void (*release)(struct file *file);
 };

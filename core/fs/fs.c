@@ -2,6 +2,9 @@
 /* Setting the file systems up: which root, what is mounted where. Owns the host's name. */
 #include "core/fs/fs.h"
 
+#include <linux/magic.h>
+
+#include "core/block/block.h"
 #include "core/fs/erofs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
@@ -24,28 +27,70 @@ void fs_set_host_name(const char *name, size_t length)
     memset(host_name + length, 0, sizeof(host_name) - length);
 }
 
-/* Where the read-only image is, in the direct map: 0, or 1 when there is none. */
-static int find_image(const char *word, const void **image, uint64_t *size)
+/* Finds the read-only image that `word` means: 0, or 1 when there is none. */
+static int find_image(const char *word, struct erofs *image)
 {
     const struct boot_info *info = hal_boot_info();
-    if (word != NULL && strcmp(word, "initrd") == 0) {
+    struct block_device *device;
+    if (word == NULL) {
+        image->image = direct_map(hal_image_physical(image_info.file_system));
+        image->size = image_info.file_system_size;
+        return image->size == 0;
+    }
+    if (strcmp(word, "none") == 0) {
+        return 1;
+    }
+    if (strcmp(word, "initrd") == 0) {
         if (info->module_count == 0) {
             log_error("root=initrd: the boot loader gave no module");
             return -ENOENT;
         }
-        *image = direct_map(info->modules[0].base);
-        *size = info->modules[0].size;
+        image->image = direct_map(info->modules[0].base);
+        image->size = info->modules[0].size;
         return 0;
     }
-    if (word != NULL && strcmp(word, "none") != 0) {
-        log_error("root=%s: only initrd and none are known", word);
-        return -EINVAL;
+    device = block_find(word);
+    if (device == NULL) {
+        log_error("%s: no such disk", word);
+        return -ENOENT;
     }
-    if (word != NULL || image_info.file_system_size == 0) {
-        return 1;
+    image->device = device;
+    image->size = block_size(device);
+    return 0;
+}
+
+/* A file system over the image that `word` means, or over nothing. */
+static int create_over(const char *word, bool writable, struct filesystem **out)
+{
+    struct erofs *image = kzalloc(sizeof(*image));
+    const char *reason;
+    int result = image == NULL ? -ENOMEM : find_image(word, image);
+    if (result == 0) {
+        result = erofs_open(image, &reason);
+        if (result != 0) {
+            log_error("%s: %s", word != NULL ? word : "files of the image", reason);
+        }
+    } else if (result > 0) {
+        kfree(image);
+        image = NULL;
+        result = 0;
     }
-    *image = direct_map(hal_image_physical(image_info.file_system));
-    *size = image_info.file_system_size;
+    if (result == 0) {
+        result = tmpfs_create(out, image, page_total() / 2);
+    }
+    if (result != 0) {
+        kfree(image);
+        return result;
+    }
+    if (!writable) {
+        (*out)->read_only = true;
+        (*out)->type = "erofs";
+        (*out)->options = "ro";
+        (*out)->magic = EROFS_SUPER_MAGIC_V1;
+    }
+    if (image != NULL && image->device != NULL) {
+        (*out)->source = image->device->hardware->name;
+    }
     return 0;
 }
 
@@ -83,24 +128,8 @@ int fs_init(const char *root_word)
         {"/etc", 0755},      {"/root", 0700}, {"/run", 0755},     {"/var", 0755},
         {"/var/tmp", 01777}, {"/home", 0755}, {"/var/log", 0755},
     };
-    static struct erofs image_fs;
-    struct erofs *lower = NULL;
-    const void *image;
-    const char *reason;
-    uint64_t size;
     struct filesystem *root;
-    int result = find_image(root_word, &image, &size);
-    if (result == 0) {
-        result = erofs_open(&image_fs, image, size, &reason);
-        if (result != 0) {
-            log_error("root file system: %s", reason);
-        }
-        lower = &image_fs;
-    }
-    if (result < 0) {
-        return result;
-    }
-    result = tmpfs_create(&root, lower, page_total() / 2);
+    int result = create_over(root_word, true, &root);
     if (result == 0) {
         result = filesystem_mount(root, "/");
     }
@@ -111,4 +140,40 @@ int fs_init(const char *root_word)
         result = devfs_mount();
     }
     return result != 0 ? result : procfs_mount();
+}
+
+int fs_mount(const char *word)
+{
+    char name[32];
+    struct filesystem *filesystem;
+    const char *path = strchr(word, ':');
+    size_t length = path != NULL ? (size_t)(path - word) : 0;
+    if (length == 0 || length >= sizeof(name) || path[1] != '/') {
+        return -EINVAL;
+    }
+    memcpy(name, word, length);
+    name[length] = '\0';
+    path++;
+    const char *end = strchr(path, ':');
+    bool writable = end != NULL && strcmp(end, ":rw") == 0;
+    length = end != NULL ? (size_t)(end - path) : strlen(path);
+    if (length >= PATH_MAX || (end != NULL && !writable && strcmp(end, ":ro") != 0)) {
+        return -EINVAL;
+    }
+    char *directory = kzalloc(length + 1);
+    int result = directory == NULL ? -ENOMEM : create_over(name, writable, &filesystem);
+    for (size_t i = 0; i < length && result == 0; i++) {
+        if (i != 0 && path[i] == '/') {
+            result = need_directory(directory, 0755);
+        }
+        directory[i] = path[i];
+    }
+    if (result == 0) {
+        result = need_directory(directory, 0755);
+    }
+    if (result == 0) {
+        result = filesystem_mount(filesystem, directory);
+    }
+    kfree(directory);
+    return result;
 }

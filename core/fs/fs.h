@@ -9,10 +9,15 @@
 struct file;
 
 /* Mounts the root, /dev, /proc and /sys. `root_word` is the value of the kernel word `root=` or
- * NULL: "initrd" is the first boot module, "none" no image; without the word the image's own file
- * system is taken if it has one. -EINVAL, -ENOENT; -EOPNOTSUPP and -EUCLEAN for an image that
- * cannot be read (the reason is logged). Thread context, after page, kmalloc and random. */
+ * NULL: "initrd" is the first boot module, "none" no image, "vda" a disk; without the word the
+ * image's own file system is taken if it has one. -EINVAL, -ENOENT; -EOPNOTSUPP and -EUCLEAN for an
+ * image that cannot be read (the reason is logged). Thread context, after page, kmalloc and random.
+ */
 int fs_init(const char *root_word);
+
+/* Mounts what the kernel word `mount=` says: DISK:DIR, read-only, or with :rw behind it writable in
+ * memory. The directory is made when it is missing. As fs_init, which comes first. */
+int fs_mount(const char *word);
 
 /* Opens descriptors 0, 1 and 2. `hostlink`: goruntime/hostlink.h is spoken on the other side;
  * `merged`: standard output goes where standard error goes. After fs_init. */

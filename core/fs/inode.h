@@ -43,6 +43,10 @@ struct inode_operations {
     /* Sets file->operations, data and offset_lock. */
     int (*open)(struct inode *inode, struct file *file);
     int (*truncate)(struct inode *inode, uint64_t size);
+    /* Extended attributes, absent where there are none: all names, each with its NUL, and the value
+     * of one (-ENODATA). The length; nothing is written when it is more than `size`. */
+    long (*list_attributes)(struct inode *inode, char *to, size_t size);
+    long (*get_attribute)(struct inode *inode, const char *name, void *to, size_t size);
     void (*release)(struct inode *inode);
 };
 
@@ -137,7 +141,7 @@ void dentry_put(struct dentry *dentry);
 
 /* The root of a file system, for an inode whose reference it takes over: -ENOMEM. */
 int filesystem_init(struct filesystem *filesystem, struct inode *root);
-/* Mounts it on a directory ("/" for the first); makes the directory when it is missing. */
+/* Mounts it on a directory ("/" for the first). */
 int filesystem_mount(struct filesystem *filesystem, const char *path);
 
 enum {

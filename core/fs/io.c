@@ -237,18 +237,22 @@ long sys_pwritev2(struct syscall_args *a)
 /* --- position, control
  * ---------------------------------------------------------------------------------------------- */
 
-/* Where data or a hole begins at or after `offset`: files without an answer of their own are all
+/* What SEEK_DATA, SEEK_HOLE and SEEK_END lead to: files without an answer of their own are all
  * data. */
-static long seek_data(struct file *file, uint64_t offset, bool hole)
+static long seek_file(struct file *file, uint64_t offset, int whence)
 {
     struct inode *inode = file->inode;
-    if (inode == NULL || !S_ISREG(inode->mode)) {
+    if (file->operations->seek != NULL) {
+        return file->operations->seek(file, offset, whence);
+    }
+    if (inode == NULL || inode_is_directory(inode) ||
+        (whence != SEEK_END && !S_ISREG(inode->mode))) {
         return -EINVAL;
     }
-    if (offset >= inode->size) {
-        return -ENXIO;
+    if (whence == SEEK_END) {
+        return (long)inode->size;
     }
-    return (long)(hole ? inode->size : offset);
+    return offset >= inode->size ? -ENXIO : (long)(whence == SEEK_HOLE ? inode->size : offset);
 }
 
 long sys_lseek(struct syscall_args *a)
@@ -270,15 +274,14 @@ long sys_lseek(struct syscall_args *a)
             done = __builtin_add_overflow(offset, (int64_t)file->offset, &offset) ? -EOVERFLOW : 0;
             break;
         case SEEK_END:
-            if (file->inode == NULL || inode_is_directory(file->inode)) {
-                done = -EINVAL;
-            } else if (__builtin_add_overflow(offset, (int64_t)file->inode->size, &offset)) {
+            done = seek_file(file, 0, SEEK_END);
+            if (done >= 0 && __builtin_add_overflow(offset, done, &offset)) {
                 done = -EOVERFLOW;
             }
             break;
         case SEEK_DATA:
         case SEEK_HOLE:
-            done = offset < 0 ? -ENXIO : seek_data(file, (uint64_t)offset, a->arg[2] == SEEK_HOLE);
+            done = offset < 0 ? -ENXIO : seek_file(file, (uint64_t)offset, (int)a->arg[2]);
             offset = done < 0 ? offset : done;
             break;
         default:

@@ -7,6 +7,7 @@
 #include <linux/stat.h>
 #include <linux/xattr.h>
 
+#include "core/block/block.h"
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
@@ -183,6 +184,9 @@ static int open_unnamed(struct dentry *directory, uint32_t flags, uint32_t mode,
     }
     if (parent->operations->create == NULL) {
         return -EOPNOTSUPP;
+    }
+    if (parent->filesystem->read_only) {
+        return -EROFS;
     }
     int result = parent->operations->create(parent, &request, &inode);
     if (result != 0) {
@@ -1179,10 +1183,11 @@ long sys_syncfs(struct syscall_args *a)
     return sync_fd((int)a->arg[0], true);
 }
 
-/* All file systems are memory. */
+/* File systems are memory, but disks may have been written to. */
 long sys_sync(struct syscall_args *a)
 {
     (void)a;
+    block_flush_all();
     return 0;
 }
 
@@ -1263,97 +1268,163 @@ long sys_fchdir(struct syscall_args *a)
     return result;
 }
 
-/* --- extended attributes: there are none
- * ---------------------------------------------------------------------------- */
+/* --- extended attributes: read-only
+ * ----------------------------------------------------------------------------------- */
 
-/* The checks that come before the answer: the path or descriptor must be good. */
-static long xattr_target(uint64_t target, bool descriptor, unsigned follow)
-{
+/* What a call is about: `inode` is NULL for a file without one. After 0 the caller calls
+ * target_end. */
+struct xattr_target {
+    struct inode *inode;
+    struct file *file; /* NULL: a path */
     struct user_path path;
     struct walk walk;
-    struct file *file;
-    long result;
+};
+
+static long target_begin(struct xattr_target *target, uint64_t which, bool descriptor,
+                         unsigned follow)
+{
+    target->file = NULL;
     if (descriptor) {
-        result = fd_lookup((int)target, &file);
+        long result = fd_lookup((int)which, &target->file);
         if (result == 0) {
-            file_put(file);
+            target->inode = target->file->inode;
         }
         return result;
     }
-    result = walk_user(AT_FDCWD, target, follow, &path, &walk);
+    long result = walk_user(AT_FDCWD, which, follow, &target->path, &target->walk);
     if (result == 0) {
-        finish(&path, &walk);
+        target->inode = target->walk.dentry->inode;
     }
     return result;
 }
 
-static long xattr_name(struct syscall_args *a, bool descriptor, unsigned follow, long answer)
+static void target_end(struct xattr_target *target)
+{
+    if (target->file != NULL) {
+        file_put(target->file);
+    } else {
+        finish(&target->path, &target->walk);
+    }
+}
+
+static long xattr_name(char name[XATTR_NAME_MAX + 1], uintptr_t address)
+{
+    long length = copy_string_from_user(name, address, XATTR_NAME_MAX + 1);
+    return length == 0 || length == -ENAMETOOLONG ? -ERANGE : length < 0 ? length : 0;
+}
+
+/* setxattr and removexattr: `answer` for attributes of the kinds that may be there at all. */
+static long xattr_change(struct syscall_args *a, bool descriptor, unsigned follow, long answer)
 {
     char name[XATTR_NAME_MAX + 1];
-    long length = copy_string_from_user(name, a->arg[1], sizeof(name));
-    if (length <= 0) {
-        return length == 0 || length == -ENAMETOOLONG ? -ERANGE : length;
+    struct xattr_target target;
+    long result = xattr_name(name, a->arg[1]);
+    if (result == 0) {
+        result = target_begin(&target, a->arg[0], descriptor, follow);
     }
-    long result = xattr_target(a->arg[0], descriptor, follow);
-    return result != 0 ? result : strncmp(name, "user.", 5) == 0 ? -EOPNOTSUPP : answer;
+    if (result != 0) {
+        return result;
+    }
+    bool read_only = target.inode != NULL && target.inode->filesystem->read_only;
+    target_end(&target);
+    return read_only ? -EROFS : strncmp(name, "user.", 5) == 0 ? -EOPNOTSUPP : answer;
+}
+
+/* getxattr (with a name) and listxattr. */
+static long xattr_read(uint64_t which, bool descriptor, unsigned follow, const char *name,
+                       uintptr_t to, size_t size)
+{
+    struct xattr_target target;
+    long result = target_begin(&target, which, descriptor, follow);
+    if (result != 0) {
+        return result;
+    }
+    size = MIN(size, (size_t)XATTR_SIZE_MAX);
+    const struct inode_operations *operations =
+        target.inode != NULL ? target.inode->operations : NULL;
+    char *bytes = size != 0 ? kmalloc(size) : NULL;
+    if (size != 0 && bytes == NULL) {
+        result = -ENOMEM;
+    } else if (operations == NULL || operations->get_attribute == NULL) {
+        result = name == NULL ? 0 : strncmp(name, "user.", 5) == 0 ? -EOPNOTSUPP : -ENODATA;
+    } else {
+        result = name == NULL ? operations->list_attributes(target.inode, bytes, size)
+                              : operations->get_attribute(target.inode, name, bytes, size);
+    }
+    if (result > 0 && size != 0) {
+        result = (size_t)result > size                          ? -ERANGE
+                 : copy_to_user(to, bytes, (size_t)result) != 0 ? -EFAULT
+                                                                : result;
+    }
+    kfree(bytes);
+    target_end(&target);
+    return result;
+}
+
+static long xattr_get(struct syscall_args *a, bool descriptor, unsigned follow)
+{
+    char name[XATTR_NAME_MAX + 1];
+    long result = xattr_name(name, a->arg[1]);
+    return result != 0 ? result
+                       : xattr_read(a->arg[0], descriptor, follow, name, a->arg[2], a->arg[3]);
 }
 
 long sys_setxattr(struct syscall_args *a)
 {
-    return xattr_name(a, false, WALK_FOLLOW, -EOPNOTSUPP);
+    return xattr_change(a, false, WALK_FOLLOW, -EOPNOTSUPP);
 }
 
 long sys_lsetxattr(struct syscall_args *a)
 {
-    return xattr_name(a, false, 0, -EOPNOTSUPP);
+    return xattr_change(a, false, 0, -EOPNOTSUPP);
 }
 
 long sys_fsetxattr(struct syscall_args *a)
 {
-    return xattr_name(a, true, 0, -EOPNOTSUPP);
+    return xattr_change(a, true, 0, -EOPNOTSUPP);
 }
 
 long sys_getxattr(struct syscall_args *a)
 {
-    return xattr_name(a, false, WALK_FOLLOW, -ENODATA);
+    return xattr_get(a, false, WALK_FOLLOW);
 }
 
 long sys_lgetxattr(struct syscall_args *a)
 {
-    return xattr_name(a, false, 0, -ENODATA);
+    return xattr_get(a, false, 0);
 }
 
 long sys_fgetxattr(struct syscall_args *a)
 {
-    return xattr_name(a, true, 0, -ENODATA);
+    return xattr_get(a, true, 0);
 }
 
 long sys_removexattr(struct syscall_args *a)
 {
-    return xattr_name(a, false, WALK_FOLLOW, -ENODATA);
+    return xattr_change(a, false, WALK_FOLLOW, -ENODATA);
 }
 
 long sys_lremovexattr(struct syscall_args *a)
 {
-    return xattr_name(a, false, 0, -ENODATA);
+    return xattr_change(a, false, 0, -ENODATA);
 }
 
 long sys_fremovexattr(struct syscall_args *a)
 {
-    return xattr_name(a, true, 0, -ENODATA);
+    return xattr_change(a, true, 0, -ENODATA);
 }
 
 long sys_listxattr(struct syscall_args *a)
 {
-    return xattr_target(a->arg[0], false, WALK_FOLLOW);
+    return xattr_read(a->arg[0], false, WALK_FOLLOW, NULL, a->arg[1], a->arg[2]);
 }
 
 long sys_llistxattr(struct syscall_args *a)
 {
-    return xattr_target(a->arg[0], false, 0);
+    return xattr_read(a->arg[0], false, 0, NULL, a->arg[1], a->arg[2]);
 }
 
 long sys_flistxattr(struct syscall_args *a)
 {
-    return xattr_target(a->arg[0], true, 0);
+    return xattr_read(a->arg[0], true, 0, NULL, a->arg[1], a->arg[2]);
 }

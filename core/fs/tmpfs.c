@@ -3,16 +3,19 @@
  * cache; here are inodes and their pages. An inode of the layer below is copied page by page as it
  * is written: a page that has none here is read from below up to `lower_size`. The inode's lock
  * (sleeping) orders reads, writes and changes of size; `pages_lock` guards the tree of pages, also
- * against map_page, which must not sleep. `inodes_lock` guards the table of the layer below. */
+ * against map_page, which cannot take it. `inodes_lock` guards the table of the layer below. */
 #include <asm/statfs.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
 
+#include "core/block/block.h"
 #include "core/fs/erofs.h"
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
 #include "core/mm/page.h"
+#include "core/mm/vm.h"
 #include "core/time/clock.h"
 
 #define SLOTS_BITS 6
@@ -34,6 +37,7 @@ struct node {
     uint32_t height;     /* of the tree: 0: `tree` is the slot of page 0 */
     uint64_t tree;       /* a slot, or the address of SLOTS slots */
     uint64_t lower_size; /* below here, pages that are missing come from `lower` */
+    uint64_t lower_maps; /* how often pages of the layer below are mapped; pages_lock */
     struct orphan *orphans;
     char *target; /* of a symbolic link made here */
     struct erofs_inode *lower;
@@ -144,11 +148,13 @@ static int read_lower(struct node *node, uint64_t offset, void *to, size_t size)
     return result == -EUCLEAN ? -EIO : result;
 }
 
-/* Makes sure that a page is here. `count`: it is being mapped once more. -ENOSPC, -ENOMEM, -EIO. */
+/* Makes sure that a page is here. `count`: it is being mapped once more. 0, or 1 when it has taken
+ * the place of a page of the layer below that is mapped; -ENOSPC, -ENOMEM, -EIO. */
 static int need_page(struct node *node, uint64_t page, bool count, uint64_t *physical)
 {
     struct tmpfs *fs = tmpfs_of(&node->inode);
     uint64_t fresh = 0;
+    bool below = false, replaces = false;
     for (;;) {
         spin_lock(&node->pages_lock);
         uint64_t *slot = find_slot(node, page, fresh != 0);
@@ -158,6 +164,7 @@ static int need_page(struct node *node, uint64_t page, bool count, uint64_t *phy
             node->inode.pages++;
             fresh = 0;
             present = true;
+            replaces = below && node->lower_maps != 0;
         }
         if (present) {
             *slot += count;
@@ -169,12 +176,12 @@ static int need_page(struct node *node, uint64_t page, bool count, uint64_t *phy
                 page_free(fresh, 0);
                 __atomic_sub_fetch(&fs->used, 1, __ATOMIC_RELAXED);
             }
-            return present ? 0 : -ENOMEM;
+            return present ? replaces : -ENOMEM;
         }
         if (!charge(fs)) {
             return -ENOSPC;
         }
-        bool below = page << PAGE_SHIFT < node->lower_size;
+        below = page << PAGE_SHIFT < node->lower_size;
         fresh = page_alloc(0, below ? 0 : PAGE_ZERO);
         int result = fresh == 0 ? -ENOMEM
                      : !below   ? 0
@@ -187,6 +194,18 @@ static int need_page(struct node *node, uint64_t page, bool count, uint64_t *phy
             return result;
         }
     }
+}
+
+/* A page to be written to, by somebody who may take the address-space lock. */
+static int own_page(struct node *node, uint64_t page, uint64_t *physical)
+{
+    int result = need_page(node, page, false, physical);
+    if (result > 0) {
+        vm_unmap_file(&node->inode, page << PAGE_SHIFT, (page << PAGE_SHIFT) | (PAGE_SIZE - 1),
+                      false);
+        result = 0;
+    }
+    return result;
 }
 
 /* Frees the pages of a subtree from `first` to `last` (page numbers inside it); mapped ones become
@@ -250,7 +269,7 @@ static int zero_part(struct node *node, uint64_t offset, size_t size)
     uint64_t physical;
     char *bytes = page_bytes(node, offset >> PAGE_SHIFT);
     if (bytes == NULL && offset < node->lower_size) {
-        int result = need_page(node, offset >> PAGE_SHIFT, false, &physical);
+        int result = own_page(node, offset >> PAGE_SHIFT, &physical);
         if (result != 0) {
             return result;
         }
@@ -266,44 +285,69 @@ static int zero_part(struct node *node, uint64_t offset, size_t size)
  * ------------------------------------------------------------------------------------------------
  */
 
-static long tmpfs_read(struct file *file, struct io_vector *io, uint64_t *offset)
+/* Copies out what the layer below has from `at` on, at most `*piece` bytes, and sets it to how many
+ * that were. */
+static int read_below(struct file *file, struct io_vector *io, uint64_t at, size_t *piece)
 {
     struct node *node = node_of(file->inode);
     const struct erofs *lower = tmpfs_of(file->inode)->lower;
+    static const char zeroes[512];
+    struct erofs_view view = {(const uint8_t *)zeroes, sizeof(zeroes), NULL};
+    uint64_t from = EROFS_HOLE, length = *piece;
+    int result = 0;
+    if (at < node->lower_size) {
+        result = erofs_map(lower, node->lower, at, &from, &length);
+        length = MIN(length, node->lower_size - at);
+    }
+    if (result == 0 && from != EROFS_HOLE) {
+        result = erofs_get(lower, from, length, file->data, &view);
+    }
+    if (result != 0) {
+        return result == -ENOMEM ? result : -EIO;
+    }
+    *piece = MIN(*piece, MIN(length, view.length));
+    result = io_copy_to(io, view.bytes, *piece);
+    erofs_put(&view);
+    return result;
+}
+
+/* As Linux's relatime: only when it was not later than the last change, or is a day old. */
+static void touch_atime(struct file *file)
+{
+    struct inode *inode = file->inode;
+    int64_t now = inode_now();
+    if ((inode->flags & INODE_LOWER) == 0 && (file->flags & O_NOATIME) == 0 &&
+        (inode->atime <= inode->mtime || inode->atime <= inode->ctime ||
+         now - inode->atime >= (int64_t)(86400 * NS_PER_SECOND))) {
+        inode->atime = now;
+    }
+}
+
+static long tmpfs_read(struct file *file, struct io_vector *io, uint64_t *offset)
+{
+    struct node *node = node_of(file->inode);
+    struct read_ahead *ahead = file->data;
     long done = 0;
     int result = 0;
+    if (ahead != NULL) {
+        ahead->wanted =
+            (uint32_t)MIN((io->remaining + PAGE_SIZE - 1) >> PAGE_SHIFT, READ_AHEAD_MAX);
+    }
     rwlock_read_lock(&node->inode.lock);
-    while (io->remaining != 0 && *offset < node->inode.size) {
+    while (io->remaining != 0 && *offset < node->inode.size && result == 0) {
         uint64_t at = *offset;
         size_t within = at % PAGE_SIZE;
         size_t piece = MIN(MIN(io->remaining, PAGE_SIZE - within), node->inode.size - at);
         const char *bytes = page_bytes(node, at >> PAGE_SHIFT);
-        if (bytes != NULL) {
-            bytes += within;
-        } else if (at < node->lower_size) {
-            const uint8_t *below;
-            uint64_t length;
-            result = erofs_map(lower, node->lower, at, &below, &length);
-            if (result != 0) {
-                result = -EIO;
-                break;
-            }
-            bytes = (const char *)below;
-            piece = MIN(piece, MIN(length, node->lower_size - at));
+        result = bytes != NULL ? io_copy_to(io, bytes + within, piece)
+                               : read_below(file, io, at, &piece);
+        if (result == 0) {
+            *offset += piece;
+            done += (long)piece;
         }
-        if (bytes == NULL) {
-            static const char zeroes[512];
-            bytes = zeroes;
-            piece = MIN(piece, sizeof(zeroes));
-        }
-        result = io_copy_to(io, bytes, piece);
-        if (result != 0) {
-            break;
-        }
-        *offset += piece;
-        done += (long)piece;
     }
     rwlock_read_unlock(&node->inode.lock);
+    touch_atime(file);
     return done != 0 ? done : result;
 }
 
@@ -328,7 +372,7 @@ static long tmpfs_write(struct file *file, struct io_vector *io, uint64_t *offse
         size_t within = *offset % PAGE_SIZE;
         size_t piece = MIN(io->remaining, PAGE_SIZE - within);
         uint64_t physical;
-        result = need_page(node, *offset >> PAGE_SHIFT, false, &physical);
+        result = own_page(node, *offset >> PAGE_SHIFT, &physical);
         if (result != 0) {
             break;
         }
@@ -363,10 +407,13 @@ static int resize(struct node *node, uint64_t size)
                 return result;
             }
         }
+        __atomic_store_n(&inode->size, size, __ATOMIC_RELAXED);
         spin_lock(&node->pages_lock);
         node->lower_size = MIN(node->lower_size, size);
         spin_unlock(&node->pages_lock);
-        cut_pages(node, (size + PAGE_SIZE - 1) >> PAGE_SHIFT, UINT64_MAX >> PAGE_SHIFT);
+        uint64_t first = (size + PAGE_SIZE - 1) >> PAGE_SHIFT;
+        vm_unmap_file(inode, first << PAGE_SHIFT, UINT64_MAX, true);
+        cut_pages(node, first, UINT64_MAX >> PAGE_SHIFT);
     }
     inode->size = size;
     inode->mtime = inode->ctime = inode_now();
@@ -386,6 +433,23 @@ static int tmpfs_truncate(struct file *file, uint64_t size)
     return tmpfs_resize(file->inode, size);
 }
 
+/* Whether there is room for the pages of a range that are not here yet: seen before anything is
+ * changed. */
+static int check_room(struct node *node, uint64_t offset, uint64_t end)
+{
+    const struct tmpfs *fs = tmpfs_of(&node->inode);
+    uint64_t used = __atomic_load_n(&fs->used, __ATOMIC_RELAXED);
+    uint64_t room = fs->limit - MIN(fs->limit, used), first = offset >> PAGE_SHIFT;
+    uint64_t count = ((end + PAGE_SIZE - 1) >> PAGE_SHIFT) - first;
+    if (count > room + node->inode.pages) {
+        return -ENOSPC;
+    }
+    for (uint64_t page = first; page < first + count && count > room; page++) {
+        count -= page_bytes(node, page) != NULL;
+    }
+    return count > room ? -ENOSPC : 0;
+}
+
 static int tmpfs_allocate(struct file *file, int mode, uint64_t offset, uint64_t length)
 {
     struct node *node = node_of(file->inode);
@@ -400,17 +464,17 @@ static int tmpfs_allocate(struct file *file, int mode, uint64_t offset, uint64_t
     if (end > MAX_FILE_SIZE) {
         return -EFBIG;
     }
-    uint64_t room = tmpfs_of(inode)->limit - MIN(tmpfs_of(inode)->limit, tmpfs_of(inode)->used);
-    if (!punch && length >> PAGE_SHIFT > room + inode->pages) {
-        return -ENOSPC;
-    }
     rwlock_write_lock(&inode->lock);
+    if (!punch) {
+        result = check_room(node, offset, end);
+    }
     inode_dirty(inode);
     for (uint64_t at = offset; result == 0 && (zero || punch) && at < MIN(end, inode->size);) {
         size_t piece = MIN(PAGE_SIZE - at % PAGE_SIZE, end - at);
         if (piece == PAGE_SIZE && at >= node->lower_size) {
             /* Nothing comes through from below, so whole pages can go. */
             uint64_t last = (MIN(end, inode->size + PAGE_SIZE) >> PAGE_SHIFT) - 1;
+            vm_unmap_file(inode, at, (last << PAGE_SHIFT) | (PAGE_SIZE - 1), false);
             cut_pages(node, at >> PAGE_SHIFT, last);
             at = (last + 1) << PAGE_SHIFT;
         } else {
@@ -420,12 +484,14 @@ static int tmpfs_allocate(struct file *file, int mode, uint64_t offset, uint64_t
     }
     for (uint64_t at = offset & ~(PAGE_SIZE - 1); result == 0 && !punch && at < end;
          at += PAGE_SIZE) {
-        result = need_page(node, at >> PAGE_SHIFT, false, &physical);
+        result = own_page(node, at >> PAGE_SHIFT, &physical);
     }
     if (result == 0 && (mode & FALLOC_FL_KEEP_SIZE) == 0 && end > inode->size) {
         inode->size = end;
     }
-    inode->mtime = inode->ctime = inode_now();
+    if (result == 0) {
+        inode->mtime = inode->ctime = inode_now();
+    }
     rwlock_write_unlock(&inode->lock);
     return result;
 }
@@ -436,18 +502,99 @@ static int tmpfs_stat(struct file *file, struct stat *stat)
     return 0;
 }
 
-/* A page of the image itself, when nothing has been written to it and it needs no zeroes at its
- * end. */
-static uint64_t lower_page(struct node *node, uint64_t offset)
+/* The first page from `page` on that is here, or UINT64_MAX. `base`: the first page of the subtree.
+ * pages_lock held. */
+static uint64_t first_page(uint64_t slot, uint32_t level, uint64_t base, uint64_t page)
 {
-    const uint8_t *at;
-    uint64_t length;
-    if (node->lower_size < offset + PAGE_SIZE ||
-        erofs_map(tmpfs_of(&node->inode)->lower, node->lower, offset, &at, &length) != 0 ||
-        at == NULL || length < PAGE_SIZE || ((uintptr_t)at & (PAGE_SIZE - 1)) != 0) {
-        return 0;
+    if (slot == 0 || level == 0) {
+        return slot == 0 ? UINT64_MAX : base;
     }
-    return direct_map_physical(at);
+    const uint64_t *table = (const uint64_t *)slot;
+    uint32_t shift = (level - 1) * SLOTS_BITS;
+    for (uint64_t i = page > base ? (page - base) >> shift : 0; i < SLOTS; i++) {
+        uint64_t found = first_page(table[i], level - 1, base + (i << shift), page);
+        if (found != UINT64_MAX) {
+            return found;
+        }
+    }
+    return UINT64_MAX;
+}
+
+/* Whether byte `at` is data, and up to where that is so at least. */
+static int find_extent(struct node *node, uint64_t at, bool *data, uint64_t *end)
+{
+    uint64_t page = at >> PAGE_SHIFT, from = EROFS_HOLE, length;
+    spin_lock(&node->pages_lock);
+    uint64_t next = first_page(node->tree, node->height, 0, page);
+    spin_unlock(&node->pages_lock);
+    *data = next == page;
+    *end = next == page ? (page + 1) << PAGE_SHIFT : next == UINT64_MAX ? next : next << PAGE_SHIFT;
+    if (next != page && at < node->lower_size) {
+        int result = erofs_map(tmpfs_of(&node->inode)->lower, node->lower, at, &from, &length);
+        if (result != 0) {
+            return -EIO;
+        }
+        *data = from != EROFS_HOLE;
+        *end = MIN(*end, MIN(at + length, node->lower_size));
+    }
+    return 0;
+}
+
+static long tmpfs_seek(struct file *file, uint64_t offset, int whence)
+{
+    struct node *node = node_of(file->inode);
+    uint64_t size = file->inode->size;
+    bool data = false;
+    int result = 0;
+    if (whence == SEEK_END) {
+        return (long)size;
+    }
+    rwlock_read_lock(&node->inode.lock);
+    size = file->inode->size;
+    uint64_t at = offset, end = offset;
+    while (end < size && result == 0) {
+        at = end;
+        result = find_extent(node, at, &data, &end);
+        if (data == (whence == SEEK_DATA)) {
+            break;
+        }
+    }
+    rwlock_read_unlock(&node->inode.lock);
+    if (result != 0) {
+        return result;
+    }
+    bool found = offset < size && data == (whence == SEEK_DATA) && at < size;
+    return found ? (long)at : offset < size && whence == SEEK_HOLE ? (long)size : -ENXIO;
+}
+
+/* The page of the image itself, when it needs no zeroes at its end: 1 when it will not do. On a
+ * device it is kept until lower_unmap. */
+static int lower_map(struct file *file, uint64_t offset, uint64_t *physical)
+{
+    struct node *node = node_of(file->inode);
+    const struct erofs *lower = tmpfs_of(file->inode)->lower;
+    struct erofs_view view;
+    uint64_t at, length;
+    if (node->lower_size < offset + PAGE_SIZE ||
+        erofs_map(lower, node->lower, offset, &at, &length) != 0 || at == EROFS_HOLE ||
+        length < PAGE_SIZE || at % PAGE_SIZE != 0) {
+        return 1;
+    }
+    int result = erofs_get(lower, at, length, file->data, &view);
+    if (result != 0) {
+        return result == -ENOMEM ? result : -EIO;
+    }
+    *physical = direct_map_physical(view.bytes);
+    return (*physical & (PAGE_SIZE - 1)) != 0;
+}
+
+static void lower_unmap(struct node *node, uint64_t offset)
+{
+    const struct erofs *lower = tmpfs_of(&node->inode)->lower;
+    uint64_t at, length;
+    if (lower->device != NULL && erofs_map(lower, node->lower, offset, &at, &length) == 0) {
+        cache_put_at(lower->device, at >> PAGE_SHIFT);
+    }
 }
 
 static int tmpfs_map_page(struct file *file, uint64_t offset, bool write, uint64_t *physical)
@@ -456,50 +603,68 @@ static int tmpfs_map_page(struct file *file, uint64_t offset, bool write, uint64
     if (offset >= __atomic_load_n(&node->inode.size, __ATOMIC_RELAXED)) {
         return -EIO;
     }
-    if (!write && node->lower != NULL) {
-        spin_lock(&node->pages_lock);
-        uint64_t *slot = find_slot(node, offset >> PAGE_SHIFT, false);
-        *physical = slot == NULL || *slot == 0 ? lower_page(node, offset) : 0;
-        spin_unlock(&node->pages_lock);
-        if (*physical != 0) {
-            return 0;
+    if (!write && node->lower != NULL && page_bytes(node, offset >> PAGE_SHIFT) == NULL) {
+        int result = lower_map(file, offset, physical);
+        if (result < 0) {
+            return result;
+        }
+        if (result == 0) {
+            spin_lock(&node->pages_lock);
+            uint64_t *slot = find_slot(node, offset >> PAGE_SHIFT, false);
+            bool replaced = slot != NULL && *slot != 0;
+            node->lower_maps += !replaced;
+            spin_unlock(&node->pages_lock);
+            if (!replaced) {
+                return 0;
+            }
+            lower_unmap(node, offset);
         }
     }
     if (write) {
         inode_dirty(file->inode);
     }
-    return need_page(node, offset >> PAGE_SHIFT, true, physical);
+    int result = need_page(node, offset >> PAGE_SHIFT, true, physical);
+    return result > 0 ? 0 : result;
 }
 
 static void tmpfs_unmap_page(struct file *file, uint64_t offset, uint64_t physical)
 {
     struct node *node = node_of(file->inode);
     uint64_t frame = physical >> PAGE_SHIFT;
+    bool below = false;
     spin_lock(&node->pages_lock);
     uint64_t *slot = find_slot(node, offset >> PAGE_SHIFT, false);
     if (slot != NULL && *slot >> MAPS_BITS == frame) {
         *slot -= 1;
     } else {
-        for (struct orphan **link = &node->orphans; *link != NULL; link = &(*link)->next) {
-            struct orphan *orphan = *link;
-            if (orphan->slot >> MAPS_BITS == frame) {
-                if ((--orphan->slot & MAPS_MASK) == 0) {
-                    *link = orphan->next;
-                    free_slot_page(tmpfs_of(&node->inode), orphan->slot);
-                    kfree(orphan);
-                }
-                break;
-            }
+        struct orphan **link = &node->orphans;
+        while (*link != NULL && (*link)->slot >> MAPS_BITS != frame) {
+            link = &(*link)->next;
         }
-        /* Not found: a page of the image, of which no count is kept. */
+        struct orphan *orphan = *link;
+        below = orphan == NULL && node->lower_maps != 0;
+        node->lower_maps -= below;
+        if (orphan != NULL && (--orphan->slot & MAPS_MASK) == 0) {
+            *link = orphan->next;
+            free_slot_page(tmpfs_of(&node->inode), orphan->slot);
+            kfree(orphan);
+        }
     }
     spin_unlock(&node->pages_lock);
+    if (below) {
+        lower_unmap(node, offset);
+    }
 }
 
 static int tmpfs_sync(struct file *file)
 {
     (void)file;
     return 0; /* there is nothing behind the memory */
+}
+
+static void tmpfs_close(struct file *file)
+{
+    kfree(file->data);
 }
 
 static const struct file_operations tmpfs_file = {
@@ -509,8 +674,10 @@ static const struct file_operations tmpfs_file = {
     .truncate = tmpfs_truncate,
     .allocate = tmpfs_allocate,
     .sync = tmpfs_sync,
+    .seek = tmpfs_seek,
     .map_page = tmpfs_map_page,
     .unmap_page = tmpfs_unmap_page,
+    .release = tmpfs_close,
 };
 
 /* --- inodes
@@ -580,7 +747,13 @@ static long tmpfs_read_link(struct inode *inode, char *to, size_t size)
 
 static int tmpfs_open(struct inode *inode, struct file *file)
 {
-    (void)inode;
+    const struct erofs *lower = tmpfs_of(inode)->lower;
+    if (lower != NULL && lower->device != NULL) {
+        file->data = kzalloc(sizeof(struct read_ahead));
+        if (file->data == NULL) {
+            return -ENOMEM;
+        }
+    }
     file->operations = &tmpfs_file;
     file_set_seekable(file);
     return 0;
@@ -685,28 +858,30 @@ static int layered_lookup(struct inode *directory, const char *name, size_t leng
 static int layered_list(struct inode *directory, uint64_t *position, list_emit_fn *emit,
                         void *context)
 {
-    struct node *node = node_of(directory);
-    const char *name;
-    size_t length;
-    uint64_t number;
-    unsigned type;
-    for (;;) {
-        int result = erofs_next(tmpfs_of(directory)->lower, node->lower, position, &name, &length,
-                                &number, &type);
-        if (result <= 0) {
-            return result == 0 ? 0 : -EIO;
-        }
-        bool dots = name[0] == '.' && (length == 1 || (length == 2 && name[1] == '.'));
-        if (!dots && !emit(context, name, length, number, type, *position)) {
-            return 0;
-        }
-    }
+    int result =
+        erofs_list(tmpfs_of(directory)->lower, node_of(directory)->lower, position, emit, context);
+    return result == 0 || result == -ENOMEM ? result : -EIO;
+}
+
+static long layered_list_attributes(struct inode *inode, char *to, size_t size)
+{
+    long result = erofs_list_attributes(tmpfs_of(inode)->lower, node_of(inode)->lower, to, size);
+    return result == -EUCLEAN ? -EIO : result;
+}
+
+static long layered_get_attribute(struct inode *inode, const char *name, void *to, size_t size)
+{
+    long result =
+        erofs_get_attribute(tmpfs_of(inode)->lower, node_of(inode)->lower, name, to, size);
+    return result == -EUCLEAN ? -EIO : result;
 }
 
 static const struct inode_operations tmpfs_layered_inode = {
     .lookup = layered_lookup,
     .create = tmpfs_create_inode,
     .list = layered_list,
+    .list_attributes = layered_list_attributes,
+    .get_attribute = layered_get_attribute,
     .read_link = tmpfs_read_link,
     .open = tmpfs_open,
     .truncate = tmpfs_resize,
@@ -721,11 +896,14 @@ static void tmpfs_statfs(struct filesystem *filesystem, struct statfs *out)
 {
     struct tmpfs *fs = (struct tmpfs *)filesystem;
     uint64_t used = MIN(__atomic_load_n(&fs->used, __ATOMIC_RELAXED), fs->limit);
-    uint64_t lower_blocks = fs->lower == NULL ? 0 : fs->lower->size >> PAGE_SHIFT;
-    out->f_blocks = (long)(fs->limit + lower_blocks);
-    out->f_bfree = out->f_bavail = (long)MIN(fs->limit - used, page_free_count());
-    out->f_files = (long)fs->limit;
-    out->f_ffree = (long)(fs->limit - used);
+    uint64_t lower_pages =
+        fs->lower == NULL ? 0 : (fs->lower->blocks << fs->lower->block_bits) >> PAGE_SHIFT;
+    uint64_t limit = filesystem->read_only ? used : fs->limit;
+    out->f_blocks = (long)(lower_pages + (filesystem->read_only ? 0 : fs->limit));
+    out->f_bfree = out->f_bavail = (long)MIN(limit - used, page_free_count());
+    out->f_files = (long)((fs->lower == NULL ? 0 : fs->lower->inodes) +
+                          (filesystem->read_only ? 0 : fs->limit));
+    out->f_ffree = (long)(limit - used);
 }
 
 int tmpfs_create(struct filesystem **out, struct erofs *lower, uint64_t limit)

@@ -3,6 +3,7 @@
  * dentry_lock guards the tree, the hash table and the list of idle dentries; it is held for a whole
  * walk as long as all names are cached, so that a walk takes no references on its way. What may
  * sleep is done after letting go of it, with references. */
+#include "core/block/block.h"
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
@@ -1101,6 +1102,9 @@ int dentry_open(struct dentry *dentry, uint32_t flags, struct file **out)
             break;
         case S_IFCHR:
             result = chr_open(inode, file);
+            break;
+        case S_IFBLK:
+            result = block_open(inode, file);
             break;
         case S_IFIFO:
             result = fifo_open(inode, file);

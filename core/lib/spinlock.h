@@ -22,6 +22,7 @@ enum lock_class {
     LOCK_TIMER,
     LOCK_RUN_QUEUE,
     LOCK_MM,
+    LOCK_CACHE, /* the page cache */
     LOCK_KMALLOC,
     LOCK_PAGE,
     LOCK_CONSOLE,

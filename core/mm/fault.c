@@ -319,7 +319,7 @@ void core_page_fault(struct regs *regs, uintptr_t address, bool user)
         error =
             vm_fault(address, (regs->error & FAULT_WRITE) != 0, (regs->error & FAULT_FETCH) != 0);
     }
-    if (error == 0) {
+    if (error == 0 || (error == -ENOMEM && vm_reclaim() != 0)) {
         return;
     }
     if (error == -ENOMEM && (user || hal_fixup_fault(regs))) {

@@ -15,10 +15,6 @@
 /* Gives `pages` pages from `physical` on back; they were parts of allocated blocks. */
 void page_free_run(uint64_t physical, uint64_t pages);
 
-/* Whether more than an eighth of all memory is left after taking `pages`: then mapping ahead of
- * need is fine. */
-bool page_is_plentiful(uint64_t pages);
-
 /* From now on `thread` may use the reserve: it reports that there is no memory. */
 void page_set_reserve_owner(const struct hal_thread *thread);
 

@@ -372,8 +372,7 @@ static uint64_t try_alloc(unsigned order, unsigned flags)
     return physical;
 }
 
-/* Asks everybody to give pages back. */
-static size_t shrink(void)
+size_t page_shrink(void)
 {
     size_t freed = 0;
     for (unsigned i = 0; i < MAX_SHRINKERS && shrinkers[i] != NULL; i++) {
@@ -394,7 +393,7 @@ uint64_t page_alloc(unsigned order, unsigned flags)
     }
     uint64_t physical = try_alloc(order, flags);
     if (__builtin_expect(physical == 0, 0)) {
-        if (shrink() == 0) {
+        if (page_shrink() == 0) {
             return 0;
         }
         physical = try_alloc(order, flags);

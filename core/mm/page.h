@@ -34,11 +34,18 @@ void page_add(uint64_t base, uint64_t size);
 uint64_t page_total(void); /* pages ever added */
 uint64_t page_free_count(void);
 
+/* Whether more than an eighth of all memory is left after taking `pages`: then taking memory ahead
+ * of need is fine. */
+bool page_is_plentiful(uint64_t pages);
+
 /* Registers somebody who can give pages back when there are none left. `fn` frees what it can
  * without waiting (try-locks only: any spinlock may be held) and returns about how many pages that
  * was. A few registrations, before other CPUs run. */
 typedef size_t page_shrinker_fn(void);
 void page_register_shrinker(page_shrinker_fn *fn);
+
+/* Asks all of them now: about how many pages were given back. */
+size_t page_shrink(void);
 
 /* Zeroes 2^order pages with the fastest stores the CPU has. */
 void page_clear(uint64_t physical, unsigned order);

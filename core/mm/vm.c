@@ -307,6 +307,62 @@ static int remove_range(uintptr_t start, uintptr_t end, struct dead_list *dead)
     return error;
 }
 
+/* --- files that change or are many ------------------------------------------------------------ */
+
+/* The part of a VMA that maps bytes [first, last] of the inode: false when there is none. */
+static bool maps_range(const struct vma *vma, const struct inode *inode, uint64_t first,
+                       uint64_t last, uintptr_t *start, uintptr_t *end)
+{
+    uint64_t size = vma->end - vma->start;
+    if (vma->file == NULL || vma->file->inode != inode || last < vma->offset ||
+        (first > vma->offset && first - vma->offset >= size)) {
+        return false;
+    }
+    *start = vma->start + (first > vma->offset ? round_down(first - vma->offset) : 0);
+    *end = last - vma->offset >= size ? vma->end : round_up(vma->start + (last - vma->offset) + 1);
+    return true;
+}
+
+/* A file's pages are never huge, so that unmapping them cannot fail. */
+static void unmap_ranges(const struct inode *inode, uint64_t first, uint64_t last, bool copies)
+{
+    uintptr_t start, end;
+    for (struct vma *vma = vm.tree.first; vma != NULL; vma = vma->next) {
+        if ((copies || (vma->flags & VMA_BORROWED) != 0) &&
+            maps_range(vma, inode, first, last, &start, &end)) {
+            vma_drop_pages(vma, start, end);
+        }
+    }
+}
+
+void vm_unmap_file(const struct inode *inode, uint64_t first, uint64_t last, bool copies)
+{
+    bool mapped = false;
+    uintptr_t start, end;
+    rwlock_read_lock(&vm.lock);
+    for (struct vma *vma = vm.tree.first; vma != NULL && !mapped; vma = vma->next) {
+        mapped = maps_range(vma, inode, first, last, &start, &end);
+    }
+    rwlock_read_unlock(&vm.lock);
+    if (mapped) {
+        rwlock_write_lock(&vm.lock);
+        unmap_ranges(inode, first, last, copies);
+        rwlock_write_unlock(&vm.lock);
+    }
+}
+
+size_t vm_reclaim(void)
+{
+    rwlock_write_lock(&vm.lock);
+    for (struct vma *vma = vm.tree.first; vma != NULL; vma = vma->next) {
+        if ((vma->flags & VMA_BORROWED) != 0) {
+            vma_drop_pages(vma, vma->start, vma->end);
+        }
+    }
+    rwlock_write_unlock(&vm.lock);
+    return page_shrink();
+}
+
 /* --- mmap, munmap, brk ----------------------------------------------------------------------- */
 
 /* What mmap asks of the file: the VMA's flags, or -errno. */
@@ -317,11 +373,12 @@ static int file_mapping_flags(const struct file *file, unsigned prot, unsigned f
     if (mode == O_WRONLY || (shared && (prot & PROT_W) != 0 && mode != O_RDWR)) {
         return -EACCES;
     }
-    if (file->operations->map_page == NULL) {
+    bool read_only = file->operations->map_read_only;
+    if (file->operations->map_page == NULL || (shared && read_only && (prot & PROT_W) != 0)) {
         return -ENODEV;
     }
     if (shared) {
-        return VMA_SHARED | VMA_BORROWED | (mode == O_RDWR ? VMA_MAY_WRITE : 0);
+        return VMA_SHARED | VMA_BORROWED | (mode == O_RDWR && !read_only ? VMA_MAY_WRITE : 0);
     }
     return (prot & PROT_W) != 0 ? 0 : VMA_BORROWED;
 }

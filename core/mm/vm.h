@@ -30,6 +30,16 @@ int vm_mincore(uintptr_t address, size_t length, uintptr_t vector);
 int vm_map_fixed_pages(uintptr_t address, uint64_t physical, size_t size, unsigned prot,
                        const char *name);
 
+/* Takes what mappings of a file have of its bytes [first, last], in whole pages, away from them:
+ * they fault again. `copies`: private copies too, as when the file has become shorter. The caller
+ * has made sure that map_page gives nothing old any more. Thread context, no spinlock held. */
+struct inode;
+void vm_unmap_file(const struct inode *inode, uint64_t first, uint64_t last, bool copies);
+
+/* When there is no memory left: takes the pages of files away from all mappings, and asks for what
+ * can be given back now. Returns about how many pages that were. */
+size_t vm_reclaim(void);
+
 /* Resolves a fault of kernel or program code at `address`. 0: retry the instruction. -EFAULT: no
  * mapping (SEGV_MAPERR), -EACCES: mapping does not allow it (SEGV_ACCERR), -EIO: file behind it
  * ended or cannot be read (SIGBUS), -ENOMEM: no memory left. */

@@ -2,6 +2,7 @@
 """Files: the root file system in the image and beside it, compared with what the host's own Linux
 says of the same folder."""
 
+import contextlib
 import os
 import stat
 
@@ -29,6 +30,12 @@ def make_tree(root):
     (root / "size-1").chmod(0o4751)
     os.utime(root / "size-1", ns=(0, 981173106_123456789))
     os.utime(root / "size-0", ns=(0, -31536000_000000000))
+    with contextlib.suppress(OSError):  # where the host's file system takes them
+        os.setxattr(root / "size-100", "user.a", b"hello")
+        os.setxattr(root / "size-1", "user.long", b"y" * 2000)
+        for i in range(5):
+            os.setxattr(root / f"long/name-{i:04}", "user.shared", b"z" * 60)
+        os.setxattr(root / "deep", "trusted.folder", b"1")
     with open(root / "sparse", "wb") as file:
         file.seek(3000000)
         file.write(b"end")

@@ -376,6 +376,18 @@ uint64_t page_total(void)
     return 2000;
 }
 
+size_t (*machine_shrinker)(void);
+
+void page_register_shrinker(page_shrinker_fn *fn)
+{
+    machine_shrinker = fn;
+}
+
+bool page_is_plentiful(uint64_t pages)
+{
+    return machine_pages + pages < 1750;
+}
+
 uint64_t page_free_count(void)
 {
     return 2000 - machine_pages;
@@ -411,6 +423,16 @@ long copy_string_from_user(char *to, uintptr_t from, size_t size)
     size_t length = strnlen((const char *)from, size);
     memcpy(to, (const void *)from, length < size ? length + 1 : size);
     return length < size ? (long)length : -ENAMETOOLONG;
+}
+
+unsigned machine_unmaps;
+
+void vm_unmap_file(const struct inode *inode, uint64_t first, uint64_t last, bool copies)
+{
+    (void)inode;
+    (void)copies;
+    CHECK(first <= last, "a range");
+    machine_unmaps++;
 }
 
 void vm_usage(struct vm_usage *usage)

@@ -46,7 +46,9 @@ extern size_t machine_console_used;
 extern unsigned machine_signals[64]; /* how often each was sent */
 extern uint64_t machine_skew;        /* ns that the clock is ahead of the host's */
 extern unsigned machine_pages;       /* in use */
-extern int machine_fail_after;       /* allocations that still succeed; -1: all */
+extern unsigned machine_unmaps;      /* calls of vm_unmap_file */
+extern size_t (*machine_shrinker)(void);
+extern int machine_fail_after; /* allocations that still succeed; -1: all */
 void machine_run_timers(void);
 
 /* An image as the first boot module; NULL: none. Page-aligned copies are the caller's business. */

@@ -668,7 +668,7 @@ static void test_no_memory(void)
 int main(void)
 {
     machine_init();
-    CHECK_CALL(-EINVAL, fs_init("/dev/vda"));
+    CHECK_CALL(-ENOENT, fs_init("/dev/vda"));
     CHECK_CALL(-ENOENT, fs_init("initrd"));
     CHECK_CALL(0, fs_init("none"));
     console_init(false, false);
