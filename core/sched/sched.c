@@ -129,19 +129,11 @@ static struct cpu *claim_idle(uint64_t allowed, unsigned preferred)
     return NULL;
 }
 
-/* The CPU where a woken thread runs soonest: an idle one, else its last. */
-static struct cpu *choose_cpu(const struct thread *thread)
+static uint64_t allowed_cpus(const struct thread *thread)
 {
-    uint64_t allowed = thread->affinity & sched_online_cpus();
-    if (allowed == 0) {
-        allowed = sched_online_cpus();
-    }
-    struct cpu *cpu = claim_idle(allowed, thread->cpu);
-    if (cpu == NULL) {
-        cpu = cpus[(allowed >> thread->cpu & 1) != 0 ? thread->cpu
-                                                     : (unsigned)__builtin_ctzll(allowed)];
-    }
-    return cpu;
+    uint64_t online = sched_online_cpus();
+    uint64_t allowed = thread->affinity & online;
+    return allowed != 0 ? allowed : online;
 }
 
 static void push(struct cpu *cpu, struct thread *thread)
@@ -153,16 +145,45 @@ static void push(struct cpu *cpu, struct thread *thread)
     spin_unlock(&cpu->run_lock);
 }
 
-/* Interrupts masked. The thread is runnable, on no queue and off every CPU. */
+/* Makes `cpu` look at its queue, or at all queues when it was claimed. One that polls does so by
+ * itself. */
+static void rouse(struct cpu *cpu)
+{
+    if (!__atomic_load_n(&cpu->polling, __ATOMIC_SEQ_CST)) {
+        kick(cpu);
+    }
+}
+
+/* After a push to a CPU that is busy: an idle one among `allowed` is to come and take the thread.
+ * The thread itself may have run and ended by now. */
+static void call_idle(uint64_t allowed, unsigned preferred)
+{
+    struct cpu *cpu = claim_idle(allowed, preferred);
+    if (cpu != NULL) {
+        rouse(cpu);
+    }
+}
+
+/* Puts the thread where it runs soonest: on an idle CPU, else on its last. Interrupts masked; it is
+ * runnable, on no queue and off every CPU. */
 static void enqueue(struct thread *thread)
 {
-    struct cpu *cpu = choose_cpu(thread);
+    uint64_t allowed = allowed_cpus(thread);
+    unsigned last = thread->cpu;
+    struct cpu *cpu = claim_idle(allowed, last);
+    if (cpu != NULL) {
+        push(cpu, thread);
+        rouse(cpu);
+        return;
+    }
+    cpu = cpus[(allowed >> last & 1) != 0 ? last : (unsigned)__builtin_ctzll(allowed)];
     push(cpu, thread);
     if (cpu == this_cpu()) {
         start_slice(cpu);
-    } else if (!__atomic_load_n(&cpu->polling, __ATOMIC_SEQ_CST)) {
-        kick(cpu);
+    } else {
+        rouse(cpu);
     }
+    call_idle(allowed, last);
 }
 
 static struct thread *take_from(struct cpu *cpu, unsigned for_cpu)
@@ -179,35 +200,29 @@ static struct thread *take_from(struct cpu *cpu, unsigned for_cpu)
     return NULL;
 }
 
-/* Takes a thread from the CPU with the most waiting. Interrupts masked. */
+/* Takes a thread that waits for another CPU, of the next one that has any. Interrupts masked. */
 static struct thread *steal(struct cpu *self)
 {
-    struct cpu *busiest = NULL;
-    uint32_t most = 0;
-    for (unsigned id = 0; id < hal_cpu_count(); id++) {
-        struct cpu *cpu = cpus[id];
-        if (cpu == NULL || cpu == self) {
+    unsigned count = hal_cpu_count();
+    for (unsigned step = 1; step < count; step++) {
+        struct cpu *cpu = cpus[(self->hal.id + step) % count];
+        if (cpu == NULL || __atomic_load_n(&cpu->run_count, __ATOMIC_SEQ_CST) == 0) {
             continue;
         }
-        uint32_t count = __atomic_load_n(&cpu->run_count, __ATOMIC_RELAXED);
-        if (count > most) {
-            most = count;
-            busiest = cpu;
+        spin_lock(&cpu->run_lock);
+        struct thread *thread = take_from(cpu, self->hal.id);
+        spin_unlock(&cpu->run_lock);
+        if (thread != NULL) {
+            return thread;
         }
     }
-    if (busiest == NULL) {
-        return NULL;
-    }
-    spin_lock(&busiest->run_lock);
-    struct thread *thread = take_from(busiest, self->hal.id);
-    spin_unlock(&busiest->run_lock);
-    return thread;
+    return NULL;
 }
 
 static struct thread *pick_next(struct cpu *cpu)
 {
     struct thread *thread = NULL;
-    if (__atomic_load_n(&cpu->run_count, __ATOMIC_RELAXED) != 0) {
+    if (__atomic_load_n(&cpu->run_count, __ATOMIC_SEQ_CST) != 0) {
         spin_lock(&cpu->run_lock);
         thread = take_from(cpu, cpu->hal.id);
         if (thread == NULL && !list_empty(&cpu->run_queue)) {
@@ -237,7 +252,9 @@ void sched_finish_switch(void)
     if (dead) {
         thread_free(previous);
     } else if (cpu->requeue) {
+        uint64_t allowed = allowed_cpus(previous);
         push(cpu, previous);
+        call_idle(allowed, cpu->hal.id);
     }
 }
 
@@ -452,20 +469,23 @@ void core_kicked(void)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static bool work_waits(const struct cpu *cpu)
-{
-    return __atomic_load_n(&cpu->run_count, __ATOMIC_SEQ_CST) != 0;
-}
-
 /* Looks out for work for a short time. Interrupts enabled. */
-static void poll_for_work(struct cpu *cpu)
+static void poll_for_work(const struct cpu *cpu)
 {
+    uint64_t bit = 1ull << cpu->hal.id;
     uint64_t end = hal_clock_monotonic() + IDLE_POLL_NS;
-    while (!work_waits(cpu) && hal_clock_monotonic() < end) {
+    while (__atomic_load_n(&cpu->run_count, __ATOMIC_RELAXED) == 0 &&
+           (__atomic_load_n(&idle_cpus, __ATOMIC_RELAXED) & bit) != 0 &&
+           hal_clock_monotonic() < end) {
         hal_spin_hint();
     }
 }
 
+/* No thread waits while a CPU that it may run on sleeps. Who queues a thread stores run_count and
+ * then looks at idle_cpus; who wants to sleep sets its bit there and then looks at every run_count:
+ * one of the two sees the other. The bit is set again, with `polling` off, before each halt: while
+ * it polled the CPU may have been claimed for a thread that a third one took since. From then on a
+ * claim comes with an interrupt, which ends the halt. */
 _Noreturn static void idle_loop(void)
 {
     struct cpu *cpu = this_cpu();
@@ -479,16 +499,18 @@ _Noreturn static void idle_loop(void)
             continue;
         }
         uint64_t before = hal_clock_monotonic();
-        __atomic_store_n(&cpu->polling, true, __ATOMIC_SEQ_CST);
-        __atomic_or_fetch(&idle_cpus, bit, __ATOMIC_SEQ_CST);
         hal_tlb_lazy(true);
-        hal_irq_enable();
         if (hal_cpu_count() > 1 && was_short) {
+            __atomic_store_n(&cpu->polling, true, __ATOMIC_SEQ_CST);
+            __atomic_or_fetch(&idle_cpus, bit, __ATOMIC_SEQ_CST);
+            hal_irq_enable();
             poll_for_work(cpu);
+            hal_irq_disable();
+            __atomic_store_n(&cpu->polling, false, __ATOMIC_SEQ_CST);
         }
-        hal_irq_disable();
-        __atomic_store_n(&cpu->polling, false, __ATOMIC_SEQ_CST);
-        if (!work_waits(cpu)) {
+        __atomic_or_fetch(&idle_cpus, bit, __ATOMIC_SEQ_CST);
+        next = pick_next(cpu);
+        if (next == NULL) {
             hal_idle();
             hal_irq_disable();
         }
@@ -497,6 +519,9 @@ _Noreturn static void idle_loop(void)
         uint64_t idle_ns = hal_clock_monotonic() - before;
         was_short = idle_ns < IDLE_SHORT_NS;
         cpu->idle_ns += idle_ns;
+        if (next != NULL) {
+            switch_to(cpu, next, false);
+        }
     }
 }
 

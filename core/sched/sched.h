@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads on CPUs. Every CPU has a run queue of its own, guarded by its lock; an idle CPU steals
- * from the longest. Kernel code is never preempted: a thread gives its CPU up when it sleeps, or on
+ * from the others. Kernel code is never preempted: a thread gives its CPU up when it sleeps, or on
  * its way back to the program when its time slice is over. No tick: the one-shot timer is armed for
  * the earliest of the CPU's timers and, while others wait in its queue, the end of the slice. */
 #pragma once
@@ -62,7 +62,7 @@ struct cpu {
     struct thread *previous; /* whom we switched away from, until its on_cpu is cleared */
     bool requeue;            /* `previous` is still runnable */
     bool update_timer;    /* the switch that is under way changes what the timer is to wait for */
-    bool polling;         /* idle and looking at run_count: needs no kick; atomic */
+    bool polling;         /* idle and looking out for work: needs no kick; atomic */
     uint64_t slice_end;   /* monotonic ns, or UINT64_MAX: nobody waits */
     uint64_t timer_armed; /* what the one-shot timer is set to; UINT64_MAX: not set */
     struct timer_queue timers;
