@@ -58,9 +58,10 @@ struct netdev;
 
 struct netdev_operations {
     /* Puts a frame into transmit queue `queue`. The memory of the segments stays in use until
-     * core_net_transmitted is called with `token`. -ENOBUFS: the queue is full;
-     * core_net_transmitted tells when there is room. The device learns of it at `flush`. One caller
-     * at a time for each queue; any context. */
+     * core_net_transmitted is called with `token` (not NULL). The device learns of it at `flush`.
+     * -ENOBUFS: the queue is full; the caller has the queue polled and its interrupt enabled again,
+     * which then comes when there is room. -ENODEV: the device is gone. One caller at a time for
+     * each queue, while another may poll; any context. */
     int (*transmit)(struct netdev *device, unsigned queue, const struct net_segment *segments,
                     unsigned count, const struct net_offload *offload, void *token);
     /* Tells the device of what was put into the queue since the last time. Same callers. */
@@ -69,9 +70,10 @@ struct netdev_operations {
      * core_net_transmitted: the number of frames received. One caller at a time for each queue; any
      * context. */
     unsigned (*poll)(struct netdev *device, unsigned queue, unsigned budget);
-    /* Has the device interrupt when there is something to poll: false when there is already, then
-     * nothing is enabled. After the interrupt it stays off until the next call. Same callers as
-     * poll. */
+    /* Has the device interrupt when a frame has come, and, if transmit has found no room or much is
+     * in flight, when part of that is done; tokens of less come back at the next poll, whatever
+     * calls for it. False: there is something to poll already, then the interrupt may not come.
+     * After the interrupt it stays off until the next call. Same callers as poll. */
     bool (*enable_interrupt)(struct netdev *device, unsigned queue);
 };
 
