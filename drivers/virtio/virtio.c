@@ -24,6 +24,7 @@ static const struct {
     virtio_probe_fn *probe;
 } drivers[] = {
     {VIRTIO_ID_ENTROPY, virtio_entropy_probe},
+    {VIRTIO_ID_NET, virtio_net_probe},
 };
 #define DRIVER_COUNT (sizeof(drivers) / sizeof(drivers[0]))
 
@@ -91,15 +92,19 @@ void virtio_device_found(struct virtio_device *device)
     }
 }
 
-int virtio_negotiate(struct virtio_device *device, uint64_t wanted)
+uint64_t virtio_offered(struct virtio_device *device)
 {
     const struct virtio_transport *transport = device->transport;
     uint64_t offered = transport->offered(device, 0);
-    if (!transport->legacy) {
-        offered |= (uint64_t)transport->offered(device, 1) << 32;
-        if ((offered & VIRTIO_F_VERSION_1) == 0) {
-            return -ENODEV;
-        }
+    return transport->legacy ? offered : offered | (uint64_t)transport->offered(device, 1) << 32;
+}
+
+int virtio_negotiate(struct virtio_device *device, uint64_t wanted)
+{
+    const struct virtio_transport *transport = device->transport;
+    uint64_t offered = virtio_offered(device);
+    if (!transport->legacy && (offered & VIRTIO_F_VERSION_1) == 0) {
+        return -ENODEV;
     }
     device->features = offered & (wanted | COMMON_FEATURES);
     transport->accept(device, 0, (uint32_t)device->features);

@@ -58,6 +58,9 @@ struct virtio_device {
  * reset, and what was opened is closed. Thread context. */
 typedef int virtio_probe_fn(struct virtio_device *device);
 
+/* The features that the device offers. During probe. */
+uint64_t virtio_offered(struct virtio_device *device);
+
 /* 3.1.1, steps 4 to 6: agrees with the device on those of the `wanted` features that it offers, and
  * on what the queues can use. -ENODEV: it insists on something else. */
 int virtio_negotiate(struct virtio_device *device, uint64_t wanted);
@@ -140,6 +143,9 @@ unsigned virtqueue_in_flight(const struct virtqueue *queue);
 
 /* The number of descriptors. */
 unsigned virtqueue_size(const struct virtqueue *queue);
+
+/* The buffers of the longest chain that fits into the empty queue. */
+unsigned virtqueue_chain_max(const struct virtqueue *queue);
 
 /* --- what the platform calls ---------------------------------------------------------------------
  * Thread context. */

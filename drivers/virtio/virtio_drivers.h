@@ -5,3 +5,4 @@
 #include "drivers/virtio/virtio.h"
 
 virtio_probe_fn virtio_entropy_probe;
+virtio_probe_fn virtio_net_probe __attribute__((weak)); /* not in the kernel without network */

@@ -229,3 +229,8 @@ unsigned virtqueue_size(const struct virtqueue *queue)
 {
     return queue->size;
 }
+
+unsigned virtqueue_chain_max(const struct virtqueue *queue)
+{
+    return queue->indirect_max > queue->size ? queue->indirect_max : queue->size;
+}

@@ -6,11 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/mm/kmalloc.h"
-#include "core/mm/page.h"
 #include "drivers/virtio/virtio_internal.h"
 #include "fakes/check.h"
 #include "hal.h"
+#include "sim_queue.h"
 
 #define MAX_CHAIN 12
 #define INDIRECT_MAX 8
@@ -18,39 +17,9 @@
 
 /* --- what the queues need --------------------------------------------------------------------- */
 
-char *fake_memory = (char *)PAGE_SIZE; /* physical addresses are pointers, a page lower */
 static unsigned notifications;
 static const char *broken_why;
 static uint64_t seed = 1;
-
-void *kmalloc(size_t size)
-{
-    return malloc(size);
-}
-
-void *kzalloc(size_t size)
-{
-    return calloc(1, size);
-}
-
-void kfree(void *pointer)
-{
-    free(pointer);
-}
-
-uint64_t page_alloc(unsigned order, unsigned flags)
-{
-    (void)flags;
-    void *pages = aligned_alloc(PAGE_SIZE, PAGE_SIZE << order);
-    memset(pages, 0, PAGE_SIZE << order);
-    return (uintptr_t)pages - (uintptr_t)fake_memory; /* a pointer difference would not be one */
-}
-
-void page_free(uint64_t physical, unsigned order)
-{
-    (void)order;
-    free(direct_map(physical));
-}
 
 void virtio_break(struct virtio_device *device, const char *why)
 {
@@ -75,191 +44,17 @@ static unsigned below(unsigned limit)
 
 /* --- the device ------------------------------------------------------------------------------- */
 
-struct descriptor {
-    uint64_t address;
-    uint32_t length;
-    uint16_t id_or_flags, next_or_flags; /* split: flags, next; packed: id, flags */
-};
-
-struct chain {
-    uint16_t id;
-    unsigned descriptors; /* in the ring */
-    unsigned count;
-    struct {
-        uint8_t *data;
-        uint32_t length;
-        bool write;
-    } buffers[MAX_CHAIN];
-};
-
-static struct {
-    struct virtqueue *queue;
-    uint16_t taken, used; /* split: counts; packed: positions */
-    bool taken_wrap, used_wrap;
-    struct chain held[1024]; /* taken, not yet used */
-    unsigned held_count;
-    unsigned interrupts;
-} sim;
+static struct sim_queue sim;
 
 static void *part(unsigned index)
 {
-    return direct_map(sim.queue->parts[index]);
-}
-
-static void sim_start(struct virtqueue *queue)
-{
-    memset(&sim, 0, sizeof(sim));
-    sim.queue = queue;
-    sim.taken_wrap = sim.used_wrap = true;
-}
-
-static void chain_add(struct chain *chain, const struct descriptor *d, bool write)
-{
-    CHECK(chain->count < MAX_CHAIN);
-    chain->buffers[chain->count].data = direct_map(d->address);
-    chain->buffers[chain->count].length = d->length;
-    chain->buffers[chain->count++].write = write;
-}
-
-static bool split_take(struct chain *chain)
-{
-    struct descriptor *table = part(0);
-    uint16_t *available = part(1);
-    unsigned size = sim.queue->size;
-    if (sim.taken == available[1]) {
-        return false;
-    }
-    chain->id = available[2 + sim.taken++ % size];
-    CHECK(chain->id < size);
-    struct descriptor *d = &table[chain->id];
-    if ((d->id_or_flags & DESCRIPTOR_INDIRECT) != 0) {
-        table = direct_map(d->address);
-        size = d->length / 16;
-        CHECK(d->length % 16 == 0 && size >= 1 && size <= INDIRECT_MAX);
-        d = table;
-    }
-    for (;;) {
-        chain_add(chain, d, (d->id_or_flags & DESCRIPTOR_WRITE) != 0);
-        if ((d->id_or_flags & DESCRIPTOR_NEXT) == 0) {
-            break;
-        }
-        CHECK(d->next_or_flags < size);
-        d = &table[d->next_or_flags];
-    }
-    return true;
-}
-
-static bool packed_take(struct chain *chain)
-{
-    struct descriptor *ring = part(0);
-    struct descriptor *d = &ring[sim.taken];
-    if (((d->next_or_flags & 0x80) != 0) != sim.taken_wrap ||
-        ((d->next_or_flags & 0x8000) != 0) == sim.taken_wrap) {
-        return false;
-    }
-    for (bool more = true; more;) {
-        d = &ring[sim.taken];
-        more = (d->next_or_flags & DESCRIPTOR_NEXT) != 0;
-        chain->id = d->id_or_flags;
-        chain->descriptors++;
-        if ((d->next_or_flags & DESCRIPTOR_INDIRECT) != 0) {
-            struct descriptor *table = direct_map(d->address);
-            CHECK(!more && d->length / 16 <= INDIRECT_MAX);
-            for (unsigned i = 0; i < d->length / 16; i++) {
-                chain_add(chain, &table[i], (table[i].next_or_flags & DESCRIPTOR_WRITE) != 0);
-            }
-        } else {
-            chain_add(chain, d, (d->next_or_flags & DESCRIPTOR_WRITE) != 0);
-        }
-        if (++sim.taken == sim.queue->size) {
-            sim.taken = 0;
-            sim.taken_wrap = !sim.taken_wrap;
-        }
-    }
-    return true;
-}
-
-/* Takes all that is available; then wants to be told of more. */
-static void sim_take(void)
-{
-    struct virtqueue *queue = sim.queue;
-    for (;;) {
-        struct chain *chain = &sim.held[sim.held_count];
-        memset(chain, 0, sizeof(*chain));
-        if (queue->is_packed ? !packed_take(chain) : !split_take(chain)) {
-            break;
-        }
-        sim.held_count++;
-    }
-    if (!queue->event_index) {
-        return;
-    }
-    if (queue->is_packed) {
-        *(uint32_t *)part(2) = 2u << 16 | (sim.taken_wrap ? 0x8000u : 0) | sim.taken;
-    } else {
-        ((uint16_t *)part(2))[2 + 4 * queue->size] = sim.taken;
-    }
-}
-
-static void split_interrupt(uint16_t old)
-{
-    uint16_t *available = part(1);
-    uint16_t event = available[2 + sim.queue->size];
-    if (sim.queue->event_index ? event_passed(event, sim.used, old) : (available[0] & 1) == 0) {
-        sim.interrupts++;
-    }
-}
-
-static void packed_interrupt(unsigned old)
-{
-    uint32_t event = *(uint32_t *)part(1);
-    unsigned flags = event >> 16 & 3;
-    CHECK(flags != 3 && (flags != 2 || sim.queue->event_index));
-    bool hit = flags == 0;
-    if (flags == 2) {
-        uint16_t position = event & 0x7fff;
-        if (((event & 0x8000) != 0) != sim.used_wrap) {
-            position = (uint16_t)(position - sim.queue->size);
-        }
-        hit = event_passed(position, sim.used, (uint16_t)old);
-    }
-    sim.interrupts += hit;
-}
-
-/* Gives back what is written at `index` of those that are held. */
-static void sim_use_as(unsigned index, uint32_t id, uint32_t written)
-{
-    struct virtqueue *queue = sim.queue;
-    unsigned descriptors = sim.held[index].descriptors;
-    memmove(&sim.held[index], &sim.held[index + 1],
-            (--sim.held_count - index) * sizeof(sim.held[0]));
-    if (!queue->is_packed) {
-        uint16_t *used = part(2);
-        uint32_t *element = (uint32_t *)(used + 2) + sim.used % queue->size * 2;
-        element[0] = id;
-        element[1] = written;
-        used[1] = ++sim.used;
-        split_interrupt((uint16_t)(sim.used - 1));
-        return;
-    }
-    struct descriptor *d = (struct descriptor *)part(0) + sim.used;
-    d->id_or_flags = (uint16_t)id;
-    d->length = written;
-    d->next_or_flags = sim.used_wrap ? 0x8080 : 0;
-    int old = sim.used;
-    sim.used = (uint16_t)(sim.used + descriptors);
-    if (sim.used >= queue->size) {
-        sim.used = (uint16_t)(sim.used - queue->size);
-        sim.used_wrap = !sim.used_wrap;
-        old -= queue->size;
-    }
-    packed_interrupt((unsigned)old);
+    return sim_part(&sim, index);
 }
 
 /* Answers a request: in-buffers are filled with the sum of the out-buffers. */
 static void sim_use(unsigned index)
 {
-    struct chain *chain = &sim.held[index];
+    struct sim_chain *chain = &sim.held[index];
     uint8_t sum = 0;
     uint32_t written = 0;
     for (unsigned i = 0; i < chain->count; i++) {
@@ -271,7 +66,7 @@ static void sim_use(unsigned index)
             }
         }
     }
-    sim_use_as(index, chain->id, written);
+    sim_use_as(&sim, index, chain->id, written);
 }
 
 /* --- the driver ------------------------------------------------------------------------------- */
@@ -291,7 +86,7 @@ static struct virtqueue *make_queue(unsigned size, uint64_t features, unsigned i
     device = (struct virtio_device){.features = features, .transport = transport};
     struct virtqueue_options options = {.indirect_max = (uint16_t)indirect, .area_size = 10};
     CHECK(virtqueue_create(&device, 0, size, &options, &queue) == 0);
-    sim_start(queue);
+    sim_start(&sim, queue);
     return queue;
 }
 
@@ -362,7 +157,7 @@ static void test_traffic(unsigned size, uint64_t features, unsigned indirect)
     unsigned in_flight = 0, unseen = 0, full = 0;
     unsigned longest = indirect > size ? indirect : size < MAX_CHAIN ? size : MAX_CHAIN;
     bool waiting = false; /* the driver has been promised an interrupt */
-    sim_take();
+    sim_take(&sim);
     for (unsigned round = 0; round < 30000; round++) {
         switch (below(4)) {
         case 0: {
@@ -388,7 +183,7 @@ static void test_traffic(unsigned size, uint64_t features, unsigned indirect)
             break;
         }
         case 1:
-            sim_take();
+            sim_take(&sim);
             unseen = 0;
             CHECK(sim.held_count <= in_flight);
             break;
@@ -417,7 +212,7 @@ static void test_traffic(unsigned size, uint64_t features, unsigned indirect)
         CHECK(!device.broken, "%s", broken_why);
     }
     CHECK(full > 100);
-    sim_take();
+    sim_take(&sim);
     while (sim.held_count != 0) {
         sim_use(0);
     }
@@ -437,7 +232,7 @@ static void test_delayed_interrupt(uint64_t features)
             CHECK(send(queue, &requests[i], 1, 0));
         }
         virtqueue_kick(queue);
-        sim_take();
+        sim_take(&sim);
         unsigned before = sim.interrupts;
         CHECK(virtqueue_enable_interrupt(queue, 48));
         for (unsigned i = 0; i < 47; i++) {
@@ -477,21 +272,21 @@ static void test_lies(uint64_t features)
             CHECK(send(queue, &requests[i], 1, 1));
         }
         virtqueue_kick(queue);
-        sim_take();
+        sim_take(&sim);
         uint32_t id = sim.held[0].id, capacity = sim.held[0].buffers[1].length;
         if (lie == 0) {
-            sim_use_as(0, 0xffff, 0); /* no such id */
+            sim_use_as(&sim, 0, 0xffff, 0); /* no such id */
         } else if (lie == 1) {
-            sim_use_as(0, id + 7, 0); /* not in flight */
+            sim_use_as(&sim, 0, id + 7, 0); /* not in flight */
         } else if (lie == 2) {
-            sim_use_as(0, id, capacity + 1); /* too long */
+            sim_use_as(&sim, 0, id, capacity + 1); /* too long */
         } else if (lie == 3) {
-            sim_use_as(0, id, 0); /* twice */
-            sim_use_as(0, id, 0);
+            sim_use_as(&sim, 0, id, 0); /* twice */
+            sim_use_as(&sim, 0, id, 0);
         } else if (!queue->is_packed) {
             ((uint16_t *)part(2))[1] = 9; /* more than there are */
         } else {
-            sim_use_as(0, 3, 0); /* the middle of a chain, as it were */
+            sim_use_as(&sim, 0, 3, 0); /* the middle of a chain, as it were */
         }
         receive(queue, false);
         CHECK(device.broken, "lie %u", lie);
@@ -510,8 +305,8 @@ static void test_legacy_length(void)
     CHECK(queue->parts[2] % PAGE_SIZE == queue->parts[0] % PAGE_SIZE);
     CHECK(send(queue, &request, 1, 1));
     virtqueue_kick(queue);
-    sim_take();
-    sim_use_as(0, sim.held[0].id, 4000);
+    sim_take(&sim);
+    sim_use_as(&sim, 0, sim.held[0].id, 4000);
     uint32_t length;
     CHECK(virtqueue_get(queue, &length) == &request && length == request.buffers[1].length);
     finish(&request, length, false);
@@ -542,7 +337,7 @@ static void test_scribbling(unsigned size, uint64_t features, unsigned indirect)
             }
             /* Something that looks right. */
             if (queue->is_packed) {
-                struct descriptor *d = (struct descriptor *)ring + below(size);
+                struct sim_descriptor *d = (struct sim_descriptor *)ring + below(size);
                 d->id_or_flags = (uint16_t)below(size + 1);
                 d->next_or_flags = below(2) != 0 ? 0x8080 : 0;
             } else {
