@@ -146,7 +146,8 @@ int filesystem_mount(struct filesystem *filesystem, const char *path);
 
 enum {
     WALK_FOLLOW = 1,    /* a symbolic link at the end is followed */
-    WALK_PARENT = 2,    /* `parent` and `name` are wanted; the last component need not exist */
+    WALK_PARENT = 2,    /* `parent` and `name` are wanted; the last component need not exist, and a
+                           slash after it follows no link */
     WALK_DIRECTORY = 4, /* must be a directory */
     WALK_EMPTY = 8,     /* AT_EMPTY_PATH */
     WALK_NO_LINKS =
@@ -156,6 +157,8 @@ enum {
     WALK_IN_ROOT = 128,
     WALK_NO_XDEV = 256,
     WALK_FILE = 512, /* the caller looks at walk->file */
+    WALK_NEW = 1024, /* with WALK_PARENT: it is an error that the last component exists, whatever
+                        it is */
 };
 
 struct walk {

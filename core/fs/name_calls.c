@@ -365,7 +365,7 @@ static long make(int directory, uintptr_t address, uint32_t mode, uint64_t rdev,
     struct user_path path;
     struct walk walk;
     struct dentry *dentry;
-    int result = walk_user(directory, address, WALK_PARENT, &path, &walk);
+    int result = walk_user(directory, address, WALK_PARENT | WALK_NEW, &path, &walk);
     if (result != 0) {
         return result;
     }
@@ -460,7 +460,7 @@ static long make_link(int old_directory, uintptr_t old, int new_directory, uintp
     if (result != 0) {
         return result;
     }
-    result = walk_user(new_directory, new, WALK_PARENT, &new_path, &to);
+    result = walk_user(new_directory, new, WALK_PARENT | WALK_NEW, &new_path, &to);
     if (result == 0) {
         struct inode *inode = from.dentry->inode;
         struct filesystem *filesystem = inode->filesystem;

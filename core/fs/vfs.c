@@ -879,7 +879,8 @@ restart:
                 goto out;
             }
         }
-        if (S_ISLNK(child->inode->mode) && (!last || walk->slash || (flags & WALK_FOLLOW) != 0)) {
+        bool by_slash = walk->slash && (flags & WALK_PARENT) == 0;
+        if (S_ISLNK(child->inode->mode) && (!last || by_slash || (flags & WALK_FOLLOW) != 0)) {
             char *target;
             struct file *open;
             bool magic = child->inode->operations->follow != NULL;
@@ -917,7 +918,8 @@ restart:
         }
         path = rest;
     }
-    if (result == 0 && current != NULL && (walk->slash || (flags & WALK_DIRECTORY) != 0) &&
+    bool slash = walk->slash && (flags & WALK_NEW) == 0;
+    if (result == 0 && current != NULL && (slash || (flags & WALK_DIRECTORY) != 0) &&
         !inode_is_directory(current->inode)) {
         result = -ENOTDIR;
     }

@@ -202,6 +202,17 @@ static void test_walk(void)
     CHECK_CALL(-EEXIST, open_file("/w/dangling", O_CREAT | O_EXCL | O_RDWR, 0600));
     CHECK_CALL(2, make_file("/w/dangling", "hi"));
     expect_contents("/w/made", "hi");
+    /* A slash after a name that is made or removed follows no link. */
+    CHECK_CALL(0, CALL(symlink, P("/w/none"), P("/w/broken")));
+    static const char *const names[] = {"/w/broken/", "/w/dir/", "link/", "f/"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        CHECK_CALL(-EEXIST, make_directory(names[i]));
+        CHECK_CALL(-EEXIST, CALL(symlink, P("x"), P(names[i])));
+        CHECK_CALL(-EEXIST, CALL(link, P("f"), P(names[i])));
+        CHECK_CALL(-ENOTDIR, CALL(rmdir, P(names[i])));
+        CHECK_CALL(-ENOTDIR, CALL(unlink, P(names[i])));
+        CHECK_CALL(-ENOTDIR, CALL(rename, P(names[i]), P("/w/x")));
+    }
     CHECK_CALL(1, CALL(readlink, P("link"), P(cwd), sizeof(cwd)));
     CHECK_CALL(2, CALL(readlink, P("/w/dir"), P(cwd), 2));
     CHECK_CALL(-EINVAL, CALL(readlink, P("f"), P(cwd), 2));
