@@ -124,6 +124,7 @@ struct thread_view {
     uint64_t run_ns;
     uint32_t cpu;
     char state;
+    struct credentials credentials;
 };
 
 static int view_thread(struct thread *thread, void *context)
@@ -136,6 +137,7 @@ static int view_thread(struct thread *thread, void *context)
     out->run_ns = thread->run_ns;
     out->cpu = thread->cpu;
     out->state = state == THREAD_RUNNABLE ? 'R' : 'S';
+    out->credentials = thread->credentials;
     return 0;
 }
 
@@ -208,6 +210,11 @@ static unsigned fd_count(void)
     return count;
 }
 
+static void show_ids(struct text *text, const char *name, const struct id_set *ids)
+{
+    put(text, "%s:\t%u\t%u\t%u\t%u\n", name, ids->real, ids->effective, ids->saved, ids->fs);
+}
+
 static void show_status(struct text *text, long tid)
 {
     struct thread_view thread;
@@ -220,8 +227,13 @@ static void show_status(struct text *text, long tid)
         "(%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t0\nTracerPid:\t0\n",
         thread.name, thread.state, thread.state == 'R' ? "running" : "sleeping", PROCESS_ID,
         thread.tid);
-    put(text, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t%u\nGroups:\t0\n",
-        (fd_count() + 63) & ~63u);
+    show_ids(text, "Uid", &thread.credentials.uid);
+    show_ids(text, "Gid", &thread.credentials.gid);
+    put(text, "FDSize:\t%u\nGroups:\t", (fd_count() + 63) & ~63u);
+    for (uint32_t i = 0; i < thread.credentials.group_count; i++) {
+        put(text, "%u ", thread.credentials.groups[i]);
+    }
+    put(text, "\n");
     put(text,
         "VmPeak:\t%8llu kB\nVmSize:\t%8llu kB\nVmHWM:\t%8llu kB\nVmRSS:\t%8llu kB\nVmData:\t%8llu "
         "kB\nVmExe:\t%8llu kB\nVmSwap:\t       0 kB\n",

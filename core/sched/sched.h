@@ -10,6 +10,7 @@
 
 #include "core/lib/list.h"
 #include "core/lib/spinlock.h"
+#include "core/sched/credentials.h"
 #include "core/time/timer.h"
 #include "hal.h"
 
@@ -49,6 +50,7 @@ struct thread {
     bool in_syscall;              /* the frame is that of a system call that may be restarted */
     uintptr_t clear_tid;          /* CLONE_CHILD_CLEARTID, set_tid_address; 0: none */
     uintptr_t robust_list;
+    struct credentials credentials;
     struct signal_thread *signal; /* core/signal; NULL for kernel threads */
     char name[16];                /* comm */
 };

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the program asks about itself and the machine: ids, names, limits, affinity, random bytes.
- * The process is pid 1, run by root, in a session of its own. `limits` is guarded by limits_lock.
+ * The process is pid 1 in a session of its own. `limits` is guarded by limits_lock.
  */
 #include <asm/prctl.h>
-#include <linux/capability.h>
 #include <linux/errno.h>
 #include <linux/prctl.h>
 #include <linux/random.h>
@@ -23,7 +22,6 @@
 #include "hal.h"
 
 #define PARENT_PROCESS_ID 0
-#define ROOT_ID 0
 
 /* --- ids
  * ------------------------------------------------------------------------------------------------------------
@@ -45,57 +43,6 @@ long sys_gettid(struct syscall_args *a)
 {
     (void)a;
     return current_thread()->tid;
-}
-
-long sys_getuid(struct syscall_args *a)
-{
-    (void)a;
-    return ROOT_ID;
-}
-
-long sys_getgid(struct syscall_args *a)
-{
-    (void)a;
-    return ROOT_ID;
-}
-
-long sys_geteuid(struct syscall_args *a)
-{
-    (void)a;
-    return ROOT_ID;
-}
-
-long sys_getegid(struct syscall_args *a)
-{
-    (void)a;
-    return ROOT_ID;
-}
-
-static long write_root_ids(const struct syscall_args *a)
-{
-    uint32_t id = ROOT_ID;
-    for (unsigned i = 0; i < 3; i++) {
-        if (copy_to_user(a->arg[i], &id, sizeof(id)) != 0) {
-            return -EFAULT;
-        }
-    }
-    return 0;
-}
-
-long sys_getresuid(struct syscall_args *a)
-{
-    return write_root_ids(a);
-}
-
-long sys_getresgid(struct syscall_args *a)
-{
-    return write_root_ids(a);
-}
-
-/* No supplementary groups. */
-long sys_getgroups(struct syscall_args *a)
-{
-    return (int32_t)a->arg[0] < 0 ? -EINVAL : 0;
 }
 
 long sys_getpgrp(struct syscall_args *a)
@@ -132,34 +79,6 @@ long sys_setsid(struct syscall_args *a)
 {
     (void)a;
     return -EPERM;
-}
-
-long sys_capget(struct syscall_args *a)
-{
-    struct __user_cap_header_struct header;
-    struct __user_cap_data_struct data[2];
-    uint64_t all = (2ull << CAP_LAST_CAP) - 1;
-    if (copy_from_user(&header, a->arg[0], sizeof(header)) != 0) {
-        return -EFAULT;
-    }
-    if (header.version != _LINUX_CAPABILITY_VERSION_3) {
-        header.version = _LINUX_CAPABILITY_VERSION_3;
-        if (copy_to_user(a->arg[0], &header, sizeof(header)) != 0) {
-            return -EFAULT;
-        }
-        return a->arg[1] != 0 ? -EINVAL : 0;
-    }
-    if (header.pid < 0) {
-        return -EINVAL;
-    }
-    if (header.pid != 0 && header.pid != PROCESS_ID) {
-        return -ESRCH;
-    }
-    for (unsigned i = 0; i < 2; i++) {
-        uint32_t part = (uint32_t)(all >> (32 * i));
-        data[i] = (struct __user_cap_data_struct){.effective = part, .permitted = part};
-    }
-    return copy_to_user(a->arg[1], data, sizeof(data));
 }
 
 /* --- the machine
@@ -328,6 +247,14 @@ long sys_prctl(struct syscall_args *a)
     }
     case PR_GET_NAME:
         return copy_to_user(a->arg[1], thread->name, sizeof(thread->name));
+    case PR_SET_KEEPCAPS:
+        if (a->arg[1] > 1) {
+            return -EINVAL;
+        }
+        thread->credentials.keep_capabilities = a->arg[1] != 0;
+        return 0;
+    case PR_GET_KEEPCAPS:
+        return thread->credentials.keep_capabilities;
     default:
         return -EINVAL;
     }

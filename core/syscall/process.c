@@ -173,6 +173,7 @@ long sys_clone(struct syscall_args *a)
         return error;
     }
     child->affinity = parent->affinity;
+    child->credentials = parent->credentials;
     child->hal.fs_base = (flags & CLONE_SETTLS) != 0 ? tls : parent->hal.fs_base;
     if ((flags & CLONE_CHILD_CLEARTID) != 0) {
         child->clear_tid = child_tid;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* System calls of core/syscall/process.c and info.c, for whoever defines SYSCALL_HANDLER
- * (core/syscall/table.c). */
+/* System calls of core/syscall/process.c, credentials.c and info.c, for whoever defines
+ * SYSCALL_HANDLER (core/syscall/table.c). */
 SYSCALL_HANDLER(sched_yield)       /* 24 */
 SYSCALL_HANDLER(getpid)            /* 39 */
 SYSCALL_HANDLER(clone)             /* 56 */
@@ -11,16 +11,25 @@ SYSCALL_HANDLER(getrlimit)         /* 97 */
 SYSCALL_HANDLER(sysinfo)           /* 99 */
 SYSCALL_HANDLER(getuid)            /* 102 */
 SYSCALL_HANDLER(getgid)            /* 104 */
+SYSCALL_HANDLER(setuid)            /* 105 */
+SYSCALL_HANDLER(setgid)            /* 106 */
 SYSCALL_HANDLER(geteuid)           /* 107 */
 SYSCALL_HANDLER(getegid)           /* 108 */
 SYSCALL_HANDLER(setpgid)           /* 109 */
 SYSCALL_HANDLER(getppid)           /* 110 */
 SYSCALL_HANDLER(getpgrp)           /* 111 */
 SYSCALL_HANDLER(setsid)            /* 112 */
+SYSCALL_HANDLER(setreuid)          /* 113 */
+SYSCALL_HANDLER(setregid)          /* 114 */
 SYSCALL_HANDLER(getgroups)         /* 115 */
+SYSCALL_HANDLER(setgroups)         /* 116 */
+SYSCALL_HANDLER(setresuid)         /* 117 */
 SYSCALL_HANDLER(getresuid)         /* 118 */
+SYSCALL_HANDLER(setresgid)         /* 119 */
 SYSCALL_HANDLER(getresgid)         /* 120 */
 SYSCALL_HANDLER(getpgid)           /* 121 */
+SYSCALL_HANDLER(setfsuid)          /* 122 */
+SYSCALL_HANDLER(setfsgid)          /* 123 */
 SYSCALL_HANDLER(getsid)            /* 124 */
 SYSCALL_HANDLER(capget)            /* 125 */
 SYSCALL_HANDLER(personality)       /* 135 */
