@@ -18,6 +18,7 @@ global gate_exit
 global gate_exit_jump
 global raw_exit_jump
 global return_to_user
+global return_from_frame
 extern core_syscalls
 extern return_work
 
@@ -99,6 +100,7 @@ return_to_user:
     pop r10
     pop r8
     pop r9
+return_from_frame: ; a platform without ring 0 puts a jump here (hal/xen/replace.c)
     add rsp, 16
     iretq
 

@@ -9,6 +9,7 @@ bits 64
 default rel
 
 global interrupt_stubs
+global to_kernel_stack
 global hal_enter_user
 extern x86_interrupt
 extern x86_fatal
@@ -75,8 +76,12 @@ fatal:
     ud2
 
 hal_enter_user:
+    times 4 db 0x3e ; see RING0_SITE (hal/include/hal_irq.h)
     cli
     mov rsp, rdi
     jmp return_to_user
+
+section .ring0_sites progbits alloc noexec nowrite align=4
+    dd hal_enter_user - $
 
 section .note.GNU-stack noalloc noexec nowrite progbits

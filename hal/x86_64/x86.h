@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hal_irq.h"
+
 #define SELECTOR_CODE 8
 #define SELECTOR_DATA 16
 #define SELECTOR_TSS 24
@@ -41,7 +43,7 @@ struct cpuid {
 static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 {
     struct cpuid out;
-    __asm__ volatile("cpuid"
+    __asm__ volatile(RING0_SITE("ds; ds; ds; cpuid")
                      : "=a"(out.eax), "=b"(out.ebx), "=c"(out.ecx), "=d"(out.edx)
                      : "a"(leaf), "c"(subleaf));
     return out;
@@ -75,7 +77,7 @@ static inline void write_cr0(uint64_t value)
 static inline uint64_t read_cr2(void)
 {
     uint64_t value;
-    __asm__ volatile("movq %%cr2, %0" : "=r"(value));
+    __asm__ volatile(RING0_SITE("ds; ds; movq %%cr2, %%rax") : "=a"(value));
     return value;
 }
 
