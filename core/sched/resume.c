@@ -7,6 +7,9 @@ void core_return_to_user(struct regs *regs)
 {
     struct thread *thread = current_thread();
     uint32_t work = __atomic_load_n(&thread->work, __ATOMIC_ACQUIRE);
+    if ((work & WORK_FRAME) != 0) {
+        __atomic_and_fetch(&thread->work, ~(uint32_t)WORK_FRAME, __ATOMIC_RELAXED);
+    }
     hal_irq_enable();
     if ((work & WORK_RESCHEDULE) != 0) {
         thread_yield();

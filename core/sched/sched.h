@@ -27,6 +27,7 @@ enum thread_state {
 enum {
     WORK_SIGNAL = 1,     /* a signal may be deliverable */
     WORK_RESCHEDULE = 2, /* somebody else should run */
+    WORK_FRAME = 4,      /* nothing but to leave the kernel by its whole frame; the HAL's own */
 };
 
 struct signal_thread;

@@ -235,8 +235,21 @@ static void begin(const char *loader)
 {
     boot.loader = loader;
     boot.command_line = command_line;
-    clock_begin_calibration();
     find_physical_limit();
+}
+
+/* --- Xen's paravirtual guests: pages from 0 on, all RAM ----------------------------------------- */
+
+void boot_info_from_xen(uint64_t memory, const char *text, size_t text_size)
+{
+    begin("xen-pv");
+    map_entry(0, memory, true, true);
+    set_command_line(text, text_size);
+}
+
+void boot_info_module(uint64_t base, uint64_t size)
+{
+    add_module(base, size);
 }
 
 /* --- PVH -------------------------------------------------------------------------------------- */

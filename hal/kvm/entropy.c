@@ -51,6 +51,12 @@ static bool hardware_word(bool have_rdseed, bool have_rdrand, uint64_t *last, ui
     return true;
 }
 
+REPLACEABLE uint64_t time_of_slow_access(void)
+{
+    (void)port_read8(PIT_CHANNEL0);
+    return tsc_read();
+}
+
 /* Times accesses to a slow device and stirs the results into `*pool`, until `wanted` of them have
  * differed from the one before, as they do not in an emulator that counts instructions. Returns how
  * many did. */
@@ -59,8 +65,7 @@ static unsigned jitter(uint64_t *pool, unsigned wanted, unsigned most)
     uint64_t stirred = *pool, last_time = tsc_read(), last_delta = 0;
     unsigned fresh = 0;
     for (unsigned i = 0; i < most && fresh < wanted; i++) {
-        (void)port_read8(PIT_CHANNEL0);
-        uint64_t now = tsc_read();
+        uint64_t now = time_of_slow_access();
         uint64_t delta = now - last_time;
         fresh += delta != last_delta;
         last_time = now;

@@ -99,6 +99,12 @@ const void *physical_view(uint64_t physical, size_t size);
 void boot_info_from_pvh(uint64_t start_info_physical);
 void boot_info_from_multiboot2(uint64_t info_physical);
 
+void boot_info_from_xen(uint64_t memory, const char *text, size_t text_size);
+void boot_info_module(uint64_t base, uint64_t size);
+
+/* The image's own memory, which was loaded `offset` bytes above its virtual addresses. */
+void boot_info_reserve_image(uint64_t offset);
+
 /* Ends the machine with a line that says so when [base, base + size) is not all RAM. */
 void boot_info_require(uint64_t base, uint64_t size);
 
@@ -255,6 +261,12 @@ uint64_t clock_refine_at(void);
 void clock_refine(void);
 /* A new CPU and the boot CPU call this at about the same time: compares their TSCs. */
 void clock_check_cpu(unsigned new_cpu, bool is_new);
+
+/* --- entropy.c --------------------------------------------------------------------------------- */
+
+/* The TSC after an access to a slow device, or another way out of this CPU, that takes a time that
+ * varies. */
+uint64_t time_of_slow_access(void);
 
 /* --- serial.c --------------------------------------------------------------------------------- */
 

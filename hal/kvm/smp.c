@@ -52,7 +52,9 @@ void hal_cpu_kick(unsigned id)
 
 void hal_idle(void)
 {
-    __asm__ volatile("sti; hlt" ::: "memory"); /* STI takes effect after HLT has begun */
+    /* STI takes effect after HLT has begun; the empty prefixes make this function long enough for a
+     * jump (hal/xen/replace.c). */
+    __asm__ volatile("ds; ds; sti; hlt" ::: "memory");
 }
 
 static void wait_for(enum start_state state)

@@ -15,23 +15,23 @@ extern const char image_first_byte[], bss_end[];
 
 _Noreturn void kvm_start(uint32_t magic, uint64_t information, uint64_t offset);
 
-static void claim(const void *address, uint64_t size)
+static void claim(uint64_t base, uint64_t size)
 {
-    boot_info_require(image_physical(address), size);
-    boot_info_reserve(image_physical(address), size);
+    boot_info_require(base, size);
+    boot_info_reserve(base, size);
 }
 
 /* The gaps between the image's segments are free memory. */
-static void reserve_image(void)
+void boot_info_reserve_image(uint64_t offset)
 {
-    claim(image_first_byte, (uint64_t)(bss_end - image_first_byte));
+    claim((uint64_t)image_first_byte + offset, (uint64_t)(bss_end - image_first_byte));
     for (unsigned i = 0; i < image_info.segment_count; i++) {
         const struct image_segment *segment = &image_info.segments[i];
         uint64_t size = (segment->file_size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
-        claim((const void *)segment->address, size);
+        claim(segment->address + offset, size);
     }
     if (image_info.file_system != 0) {
-        claim((const void *)image_info.file_system, image_info.file_system_size);
+        claim(image_info.file_system + offset, image_info.file_system_size);
     }
 }
 
@@ -42,12 +42,13 @@ _Noreturn void kvm_start(uint32_t magic, uint64_t information, uint64_t offset)
     cpu_setup(&cpu_by_id(0)->hal, NULL);
     x86_xstate_init();
     console_early_init();
+    clock_begin_calibration();
     if (magic == MULTIBOOT2_BOOT_MAGIC) {
         boot_info_from_multiboot2(information);
     } else {
         boot_info_from_pvh(information);
     }
-    reserve_image();
+    boot_info_reserve_image(offset);
     boot_info_finish();
     core_main();
 }

@@ -78,6 +78,9 @@ syscall_entry:
     mov rsp, [rsp + THREAD_STACK_TOP]
     xchg rcx, r11
     PUSH_PROGRAM r11, VECTOR_SYSCALL_RAW
+syscall_entry_enable: ; a site as of RING0_SITE (hal/include/hal_irq.h): under Xen events are masked here
+    times 4 db 0x3e
+    sti
     CALL_HANDLER
 slow_exit:
     mov rdi, rsp
@@ -103,5 +106,8 @@ return_to_user:
 return_from_frame: ; a platform without ring 0 puts a jump here (hal/xen/replace.c)
     add rsp, 16
     iretq
+
+section .ring0_sites progbits alloc noexec nowrite align=4
+    dd syscall_entry_enable - $
 
 section .note.GNU-stack noalloc noexec nowrite progbits

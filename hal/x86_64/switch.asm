@@ -7,6 +7,7 @@ bits 64
 default rel
 
 global switch_stacks
+global switch_stacks_rest
 global thread_entry
 extern thread_first_run
 
@@ -18,6 +19,7 @@ switch_stacks:
     push rbp
     push r12
     push r13
+switch_stacks_rest: ; see hal/xen/entry.asm
     push r14
     push r15
     mov [rdi + THREAD_SAVED_RSP], rsp

@@ -19,6 +19,7 @@ _Static_assert(offsetof(struct hal_cpu, current) == 8, "frame.inc: CPU_CURRENT")
 _Static_assert(offsetof(struct hal_thread, saved_rsp) == 8, "frame.inc: THREAD_SAVED_RSP");
 _Static_assert(offsetof(struct hal_thread, xstate_live) == 32, "frame.inc: THREAD_XSTATE_LIVE");
 _Static_assert(offsetof(struct thread, work) == 48, "frame.inc: THREAD_WORK");
+_Static_assert(WORK_FRAME == 4, "frame.inc: WORK_FRAME");
 
 /* XCR0: x87, SSE, AVX and the three parts of AVX-512 (Intel SDM 1, 13.1). */
 #define XSTATE_WANTED 0xe7ul
@@ -79,11 +80,16 @@ void x86_xstate_init(void)
     }
 }
 
-void x86_xstate_enable(void)
+REPLACEABLE void x86_control_registers(void)
 {
     write_cr0((read_cr0() & ~(CR0_EM | CR0_TS)) | CR0_MP | CR0_NE | CR0_WP);
     write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT | (xstate.xsave ? CR4_OSXSAVE : 0) |
               (xstate.fsgsbase ? CR4_FSGSBASE : 0));
+}
+
+void x86_xstate_enable(void)
+{
+    x86_control_registers();
     if (xstate.xsave) {
         __asm__ volatile("xsetbv" ::"c"(0), "a"((uint32_t)xstate.features), "d"(0));
     }
@@ -169,7 +175,7 @@ void hal_xstate_reset(void)
     __asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
 }
 
-void hal_set_fs_base(uint64_t base)
+REPLACEABLE void hal_set_fs_base(uint64_t base)
 {
     if (xstate.fsgsbase) {
         __asm__ volatile("wrfsbase %0" ::"r"(base));

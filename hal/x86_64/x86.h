@@ -8,6 +8,10 @@
 
 #include "hal_irq.h"
 
+/* On a function that a platform replaces (hal/xen/replace.c) and that is called in its own file: the
+ * compiler must not make use of what it knows about the original. */
+#define REPLACEABLE __attribute__((noipa))
+
 #define SELECTOR_CODE 8
 #define SELECTOR_DATA 16
 #define SELECTOR_TSS 24
@@ -117,6 +121,9 @@ static inline void invlpg(uintptr_t address)
 /* Chooses XSAVE or FXSAVE and the features that are kept; on the boot CPU, before the first thread.
  */
 void x86_xstate_init(void);
+
+/* The control registers for that: the platform's, where it has them. */
+void x86_control_registers(void);
 
 /* Enables them on this CPU; on every CPU. */
 void x86_xstate_enable(void);

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* The console: two byte rings in a page that is shared with the toolstack's console daemon
+ * (xen/include/public/io/console.h). There is no second stream. console.lock guards output,
+ * input_lock keeps received bytes in order. The daemon's indices are read once and checked. */
+#include "core/lib/spinlock.h"
+#include "core/lib/string.h"
+#include "xen_internal.h"
+
+#define FLUSH_PATIENCE_NS 1000000000ull
+
+static struct {
+    struct spinlock lock;
+    bool lock_broken;
+    struct xencons_interface *ring; /* NULL: there is none */
+    uint32_t port;
+    uint32_t out_prod; /* ours, whatever the page says */
+} console = {.lock = SPINLOCK_INIT(LOCK_CONSOLE)};
+
+static struct spinlock input_lock = SPINLOCK_INIT(LOCK_CLASS_NONE);
+
+void xen_console_init(struct xencons_interface *ring, uint32_t port)
+{
+    console.ring = ring;
+    console.port = port;
+    console.out_prod = ring->out_prod;
+}
+
+bool xen_console_has_error_stream(void)
+{
+    return false;
+}
+
+/* Bytes that are still to be read. */
+static uint32_t unread(void)
+{
+    uint32_t used =
+        console.out_prod - __atomic_load_n(&console.ring->out_cons, __ATOMIC_ACQUIRE);
+    return used <= sizeof(console.ring->out) ? used : sizeof(console.ring->out);
+}
+
+static void write_bytes(const char *bytes, size_t length)
+{
+    struct xencons_interface *ring = console.ring;
+    while (length > 0) {
+        size_t room = sizeof(ring->out) - unread();
+        size_t chunk = length < room ? length : room;
+        for (size_t i = 0; i < chunk; i++) {
+            ring->out[console.out_prod++ % sizeof(ring->out)] = bytes[i];
+        }
+        __atomic_store_n(&ring->out_prod, console.out_prod, __ATOMIC_RELEASE);
+        event_send(console.port);
+        bytes += chunk;
+        length -= chunk;
+        if (length != 0) {
+            sched_op(SCHEDOP_YIELD, NULL); /* whoever reads the other end decides how long */
+        }
+    }
+}
+
+void xen_console_write(enum hal_stream stream, const char *bytes, size_t length)
+{
+    if (stream == HAL_STREAM_CONTROL || console.ring == NULL) {
+        return;
+    }
+    bool irq = hal_irq_save();
+    bool locked = !console.lock_broken;
+    if (locked) {
+        spin_lock(&console.lock);
+    }
+    write_bytes(bytes, length);
+    if (locked) {
+        spin_unlock(&console.lock);
+    }
+    hal_irq_restore(irq);
+}
+
+void xen_console_break_lock(void)
+{
+    console.lock_broken = true;
+}
+
+void xen_console_flush(void)
+{
+    uint64_t deadline = hal_clock_monotonic() + FLUSH_PATIENCE_NS;
+    while (console.ring != NULL && unread() != 0 && hal_clock_monotonic() < deadline) {
+        sched_op(SCHEDOP_YIELD, NULL);
+    }
+}
+
+static void receive(void *context)
+{
+    (void)context;
+    struct xencons_interface *ring = console.ring;
+    spin_lock(&input_lock);
+    uint32_t cons = ring->in_cons;
+    uint32_t count = __atomic_load_n(&ring->in_prod, __ATOMIC_ACQUIRE) - cons;
+    if (count > sizeof(ring->in)) {
+        count = 0; /* not indices of this ring */
+    }
+    while (count != 0) {
+        char buffer[64];
+        size_t length = 0;
+        while (length < sizeof(buffer) && count != 0) {
+            buffer[length++] = ring->in[cons++ % sizeof(ring->in)];
+            count--;
+        }
+        core_console_input(buffer, length);
+    }
+    __atomic_store_n(&ring->in_cons, cons, __ATOMIC_RELEASE);
+    spin_unlock(&input_lock);
+    event_send(console.port);
+}
+
+void xen_console_enable_input(void)
+{
+    if (console.ring != NULL) {
+        event_bind(console.port, 0, receive, NULL);
+        bool irq = hal_irq_save();
+        receive(NULL); /* what came before */
+        hal_irq_restore(irq);
+    }
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* Event channels, the interrupts of a Xen guest (xen/include/public/event_channel.h, 2-level ABI).
+ * All CPUs share one bit per channel; a channel is bound to one CPU, which alone takes it. The
+ * table of handlers grows by blocks that are never freed; entries are written under event_lock and
+ * read without it. */
+#include <linux/errno.h>
+
+#include "core/lib/log.h"
+#include "core/lib/spinlock.h"
+#include "core/lib/string.h"
+#include "core/mm/kmalloc.h"
+#include "xen_internal.h"
+
+#define BLOCK 64 /* channels in a word */
+
+struct binding {
+    event_handler *handler; /* NULL: not bound */
+    void *context;
+    unsigned cpu;
+};
+
+struct shared_info *shared_info;
+
+static struct binding *blocks[EVENT_CHANNELS / BLOCK];
+static struct spinlock event_lock = SPINLOCK_INIT(LOCK_CLASS_NONE);
+
+static uint64_t bit_of(uint32_t port)
+{
+    return 1ull << (port % BLOCK);
+}
+
+/* The block of `port`, made if it is not there. NULL: no memory. */
+static struct binding *make_block(uint32_t port)
+{
+    struct binding **slot = &blocks[port / BLOCK];
+    if (*slot == NULL) {
+        struct binding *block = kmalloc(BLOCK * sizeof(*block));
+        if (block == NULL) {
+            return NULL;
+        }
+        memset(block, 0, BLOCK * sizeof(*block));
+        __atomic_store_n(slot, block, __ATOMIC_RELEASE);
+    }
+    return *slot;
+}
+
+int event_bind(uint32_t port, unsigned cpu, event_handler *handler, void *context)
+{
+    if (port >= EVENT_CHANNELS) {
+        return -ENOSPC;
+    }
+    bool irq = spin_lock_irqsave(&event_lock);
+    struct binding *block = make_block(port);
+    if (block != NULL) {
+        struct binding *binding = &block[port % BLOCK];
+        binding->context = context;
+        binding->cpu = cpu;
+        __atomic_store_n(&binding->handler, handler, __ATOMIC_RELEASE);
+    }
+    spin_unlock_irqrestore(&event_lock, irq);
+    if (block == NULL) {
+        return -ENOMEM;
+    }
+    if (cpu != 0) {
+        /* Fails for channels that cannot move: those are where they have to be. */
+        struct evtchn_bind_vcpu bind = {.port = port, .vcpu = cpu};
+        event_channel_op(EVTCHNOP_BIND_VCPU, &bind);
+    }
+    event_channel_op(EVTCHNOP_UNMASK, &port); /* delivers what has come already */
+    return 0;
+}
+
+static void dispatch_word(unsigned word, unsigned cpu)
+{
+    uint64_t pending = __atomic_load_n(&shared_info->evtchn_pending[word], __ATOMIC_ACQUIRE) &
+                       ~__atomic_load_n(&shared_info->evtchn_mask[word], __ATOMIC_RELAXED);
+    const struct binding *block = __atomic_load_n(&blocks[word], __ATOMIC_ACQUIRE);
+    while (pending != 0) {
+        unsigned bit = (unsigned)__builtin_ctzll(pending);
+        pending &= pending - 1;
+        if (block == NULL || block[bit].handler == NULL || block[bit].cpu != cpu) {
+            continue;
+        }
+        __atomic_and_fetch(&shared_info->evtchn_pending[word], ~bit_of(bit), __ATOMIC_ACQ_REL);
+        block[bit].handler(block[bit].context);
+    }
+}
+
+void events_dispatch(struct vcpu_info *info)
+{
+    unsigned cpu = hal_this_cpu()->id;
+    while (__atomic_exchange_n(&info->evtchn_upcall_pending, 0, __ATOMIC_ACQ_REL) != 0) {
+        uint64_t words = __atomic_exchange_n(&info->evtchn_pending_sel, 0, __ATOMIC_ACQ_REL);
+        while (words != 0) {
+            dispatch_word((unsigned)__builtin_ctzll(words), cpu);
+            words &= words - 1;
+        }
+    }
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* The choice of the platform. hal/kvm's functions are plain functions, and instructions of ring 0
+ * are what the compiler has put there; a paravirtual guest writes a jump over the first
+ * instructions of each function that it has another one for, and a call over each such instruction.
+ * So the choice costs nothing where it is not made. Once, at the entry, on the only CPU, before the
+ * text is write-protected. */
+#include "core/lib/log.h"
+#include "core/lib/string.h"
+#include "hal/kvm/kvm_internal.h"
+#include "xen_internal.h"
+
+#define CALL 0xe8
+#define JUMP 0xe9
+#define SITE_SIZE 5
+
+void xen_irq_save(void);
+void xen_irq_disable(void);
+void xen_irq_enable(void);
+void xen_cpuid(void);
+void xen_read_cr2(void);
+void xen_return_from_frame(void);
+void xen_interrupt(struct regs *regs);
+void xen_set_hostlink(bool on);
+uint64_t xen_time_of_slow_access(void);
+void xen_switch_stacks(void);
+extern const char return_from_frame[], switch_stacks[];
+
+extern const int32_t ring0_sites_start[], ring0_sites_end[]; /* each relative to itself */
+
+struct replacement {
+    const void *function, *by;
+};
+
+#define XEN_REPLACE(name) {hal_##name, xen_##name},
+static const struct replacement replacements[] = {
+    XEN_FUNCTIONS(XEN_REPLACE) /* */
+    {hal_tlb_lazy, xen_nothing},
+    {platform_interrupt, xen_interrupt},
+    {x86_control_registers, xen_nothing},
+    {time_of_slow_access, xen_time_of_slow_access},
+    {clock_tsc_hz, xen_clock_tsc_hz},
+    {console_set_hostlink, xen_nothing},
+    {return_from_frame, xen_return_from_frame},
+    {switch_stacks, xen_switch_stacks},
+};
+#undef XEN_REPLACE
+
+/* What stands for an instruction, told by its first or its last byte. */
+static const struct ring0_instruction {
+    bool last;
+    uint8_t byte;
+    void (*by)(void);
+} ring0_instructions[] = {
+    {false, 0x9c, xen_irq_save}, /* PUSHF, POP RAX, CLI */
+    {true, 0xfa, xen_irq_disable},
+    {true, 0xfb, xen_irq_enable},
+    {true, 0xa2, xen_cpuid},    /* 0F A2 */
+    {true, 0xd0, xen_read_cr2}, /* 0F 20 D0 */
+};
+
+static void put(uint8_t *site, uint8_t opcode, const void *target)
+{
+    int32_t distance = (int32_t)((const uint8_t *)target - (site + SITE_SIZE));
+    site[0] = opcode;
+    memcpy(site + 1, &distance, sizeof(distance));
+}
+
+static void replace_instruction(uint8_t *site)
+{
+    for (unsigned i = 0; i < sizeof(ring0_instructions) / sizeof(ring0_instructions[0]); i++) {
+        const struct ring0_instruction *instruction = &ring0_instructions[i];
+        if (site[instruction->last ? SITE_SIZE - 1 : 0] == instruction->byte) {
+            put(site, CALL, (const void *)instruction->by);
+            return;
+        }
+    }
+    panic("an instruction that nothing stands for at %p", (void *)site);
+}
+
+void replace_all(void)
+{
+    for (const int32_t *site = ring0_sites_start; site < ring0_sites_end; site++) {
+        replace_instruction((uint8_t *)site + *site);
+    }
+    for (unsigned i = 0; i < sizeof(replacements) / sizeof(replacements[0]); i++) {
+        put((uint8_t *)replacements[i].function, JUMP, replacements[i].by);
+    }
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* From entry.asm to core: the order in which a paravirtual guest is set up, and its end. The domain
+ * builder has mapped the image, what it tells us and its page tables at the virtual addresses that
+ * equal our physical ones (boot/notes.asm: VIRT_BASE and PADDR_OFFSET are 0). */
+#include "core/lib/log.h"
+#include "core/lib/string.h"
+#include "core/sched/sched.h"
+#include "goruntime/image_info.h"
+#include "hal/kvm/kvm_internal.h"
+#include "xen_internal.h"
+
+static char shared_info_page[PAGE_SIZE]
+    __attribute__((aligned(PAGE_SIZE), section(".bss.page_aligned")));
+static uint64_t shared_info_frame;
+
+_Noreturn void xen_start(struct start_info *info);
+uint64_t xen_time_of_slow_access(void);
+
+static void reserve_page(uint64_t physical)
+{
+    boot_info_reserve(physical & ~(PAGE_SIZE - 1), PAGE_SIZE);
+}
+
+_Noreturn void xen_start(struct start_info *info)
+{
+    replace_all();
+    sched_boot_cpu_init();
+    cpu_init_boot((const uint64_t *)info->mfn_list);
+    uint64_t console = mmu_physical(info->console_mfn);
+    xen_console_init((void *)console, info->console_evtchn);
+
+    boot_info_from_xen(info->nr_pages << PAGE_SHIFT, info->cmd_line, sizeof(info->cmd_line));
+    if (info->mod_len != 0) {
+        boot_info_module(info->mod_start, info->mod_len);
+    }
+    boot_info_reserve_image(0);
+    reserve_page((uintptr_t)info);
+    reserve_page(console);
+    reserve_page(mmu_physical(info->store_mfn));
+    boot_info_reserve(info->mfn_list, info->nr_pages * sizeof(uint64_t));
+    mmu_init(info);
+    boot_info_finish();
+    xen_console_init(direct_map(console), info->console_evtchn);
+    shared_info_frame = info->shared_info >> PAGE_SHIFT;
+    core_main();
+}
+
+void xen_init(void)
+{
+    mmu_map_frame(shared_info_page, shared_info_frame);
+    shared_info = (struct shared_info *)shared_info_page;
+    memset(shared_info->evtchn_mask, 0xff, sizeof(shared_info->evtchn_mask));
+    mmu_protect();
+    cpus_init();
+    clock_start();
+}
+
+void xen_late_init(void)
+{
+}
+
+uint64_t xen_time_of_slow_access(void)
+{
+    hypercall2(HYPERCALL_XEN_VERSION, 0, 0);
+    return tsc_read();
+}
+
+_Noreturn void xen_shutdown(enum hal_shutdown_reason reason, int status)
+{
+    (void)status;
+    hal_irq_disable();
+    xen_cpu_stop_others();
+    xen_console_flush();
+    uint32_t why = SHUTDOWN_POWEROFF;
+    if (reason == HAL_SHUTDOWN_PANIC) {
+        why = SHUTDOWN_CRASH;
+    } else if (reason == HAL_SHUTDOWN_REBOOT) {
+        why = SHUTDOWN_REBOOT;
+    }
+    for (;;) {
+        sched_op(SCHEDOP_SHUTDOWN, &why);
+    }
+}

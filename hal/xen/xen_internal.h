@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of hal/xen share. The functions of hal.h that are different for a paravirtual
+ * guest are named xen_ in place of hal_; replace.c puts them in their places at the entry. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "hal.h"
+#include "hal/x86_64/x86.h"
+#include "hypercall.h"
+
+#define XEN_EVENT_VECTOR 0xf8 /* entry.asm */
+
+/* X(name) for each of them. */
+#define XEN_FUNCTIONS(X)                                                                           \
+    X(console_write)                                                                               \
+    X(console_has_error_stream)                                                                    \
+    X(console_enable_input)                                                                        \
+    X(cpu_count)                                                                                   \
+    X(cpu_start)                                                                                   \
+    X(cpu_kick)                                                                                    \
+    X(cpu_stop_others)                                                                             \
+    X(idle)                                                                                        \
+    X(clock_monotonic)                                                                             \
+    X(clock_wall_offset)                                                                           \
+    X(timer_set)                                                                                   \
+    X(map_page)                                                                                    \
+    X(unmap)                                                                                       \
+    X(protect)                                                                                     \
+    X(query)                                                                                       \
+    X(map_device)                                                                                  \
+    X(set_fs_base)                                                                                 \
+    X(shutdown)                                                                                    \
+    X(init)                                                                                        \
+    X(late_init)
+
+#define XEN_DECLARE(name) __typeof__(hal_##name) xen_##name;
+XEN_FUNCTIONS(XEN_DECLARE)
+#undef XEN_DECLARE
+
+/* --- entry.asm -------------------------------------------------------------------------------- */
+
+/* A CPU's own, which hal_cpu.platform points to; the assembly knows it. Does not cross a page. */
+struct xen_cpu {
+    struct vcpu_info info;
+    uint8_t kernel_mode;
+    uint8_t unused[63];
+    uint8_t stack[384]; /* where traps in user mode arrive; left at once */
+} __attribute__((aligned(512)));
+_Static_assert(offsetof(struct xen_cpu, kernel_mode) == 64, "entry.asm: KERNEL_MODE");
+
+static inline struct xen_cpu *this_xen_cpu(void)
+{
+    return hal_this_cpu()->platform;
+}
+
+extern const char xen_trap_stubs[], xen_event_entry[], xen_failsafe_entry[];
+extern const char xen_syscall_callback[];
+void xen_nothing(void);
+
+/* --- replace.c: this platform's functions and instructions take their places ------------------ */
+
+/* First of all, while the text is still writable. */
+void replace_all(void);
+
+/* --- mmu.c: page tables, kept by Xen ---------------------------------------------------------- */
+
+/* Maps physical memory at DIRECT_MAP_BASE. What the domain builder mapped stays until
+ * mmu_protect. */
+void mmu_init(const struct start_info *info);
+
+/* The final maps of the image; nothing else stays below the program's addresses. */
+void mmu_protect(void);
+
+/* The machine frame of a page; also before mmu_init, when `info` is given. */
+uint64_t mmu_frame(uint64_t physical);
+uint64_t mmu_physical(uint64_t frame);
+
+/* The machine frame of the top-level table. */
+uint64_t mmu_root_frame(void);
+
+/* Maps a frame that is not ours (Xen's shared_info) over a page of the image. */
+void mmu_map_frame(void *at, uint64_t frame);
+
+/* --- cpu.c ------------------------------------------------------------------------------------ */
+
+/* The boot CPU: registers, traps, where its events are told. `frames` is the domain builder's. */
+void cpu_init_boot(const uint64_t *frames);
+
+/* Counts the CPUs; the boot CPU can be kicked. After page_init; shared_info is mapped. */
+void cpus_init(void);
+
+/* --- clock.c ---------------------------------------------------------------------------------- */
+
+/* The boot CPU: the clock and its timer work from now on. */
+void clock_start(void);
+/* The timer's event channel of a CPU; an error as of event_bind. */
+int clock_bind_timer(unsigned cpu);
+uint64_t xen_clock_tsc_hz(void);
+
+/* --- event.c: event channels ------------------------------------------------------------------ */
+
+extern struct shared_info *shared_info;
+
+/* `port` is a channel of ours: from now on `handler` runs for its events on CPU `cpu`, masked.
+ * -ENOMEM. Thread context, or the boot CPU before others run. */
+typedef void event_handler(void *context);
+int event_bind(uint32_t port, unsigned cpu, event_handler *handler, void *context);
+
+static inline void event_send(uint32_t port)
+{
+    event_channel_op(EVTCHNOP_SEND, &port);
+}
+
+/* Runs what is pending for this CPU. Masked. */
+void events_dispatch(struct vcpu_info *info);
+
+/* --- console.c -------------------------------------------------------------------------------- */
+
+void xen_console_init(struct xencons_interface *ring, uint32_t port);
+void xen_console_flush(void);
+void xen_console_break_lock(void);
