@@ -22,12 +22,12 @@ static inline bool hal_irq_save(void)
 
 static inline void hal_irq_disable(void)
 {
-    __asm__ volatile(RING0_SITE("ds; ds; ds; ds; cli") ::: "memory");
+    __asm__ volatile(RING0_SITE("ds; ds; ds; ds; cli")::: "memory");
 }
 
 static inline void hal_irq_enable(void)
 {
-    __asm__ volatile(RING0_SITE("ds; ds; ds; ds; sti") ::: "memory");
+    __asm__ volatile(RING0_SITE("ds; ds; ds; ds; sti")::: "memory");
 }
 
 /* Takes interrupts back to what hal_irq_save returned. Any context. */

@@ -238,7 +238,8 @@ static void begin(const char *loader)
     find_physical_limit();
 }
 
-/* --- Xen's paravirtual guests: pages from 0 on, all RAM ----------------------------------------- */
+/* --- Xen's paravirtual guests: pages from 0 on, all RAM -----------------------------------------
+ */
 
 void boot_info_from_xen(uint64_t memory, const char *text, size_t text_size)
 {

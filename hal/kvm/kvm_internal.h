@@ -262,7 +262,8 @@ void clock_refine(void);
 /* A new CPU and the boot CPU call this at about the same time: compares their TSCs. */
 void clock_check_cpu(unsigned new_cpu, bool is_new);
 
-/* --- entropy.c --------------------------------------------------------------------------------- */
+/* --- entropy.c ---------------------------------------------------------------------------------
+ */
 
 /* The TSC after an access to a slow device, or another way out of this CPU, that takes a time that
  * varies. */

@@ -8,8 +8,8 @@
 
 #include "hal_irq.h"
 
-/* On a function that a platform replaces (hal/xen/replace.c) and that is called in its own file: the
- * compiler must not make use of what it knows about the original. */
+/* On a function that a platform replaces (hal/xen/replace.c) and that is called in its own file:
+ * the compiler must not make use of what it knows about the original. */
 #define REPLACEABLE __attribute__((noipa))
 
 #define SELECTOR_CODE 8

@@ -46,7 +46,7 @@ struct start_info {
     uint32_t console_evtchn;
     uint64_t pt_base; /* virtual */
     uint64_t nr_pt_frames;
-    uint64_t mfn_list; /* virtual: machine frame of each page */
+    uint64_t mfn_list;  /* virtual: machine frame of each page */
     uint64_t mod_start; /* virtual */
     uint64_t mod_len;
     char cmd_line[1024];

@@ -33,8 +33,7 @@ bool xen_console_has_error_stream(void)
 /* Bytes that are still to be read. */
 static uint32_t unread(void)
 {
-    uint32_t used =
-        console.out_prod - __atomic_load_n(&console.ring->out_cons, __ATOMIC_ACQUIRE);
+    uint32_t used = console.out_prod - __atomic_load_n(&console.ring->out_cons, __ATOMIC_ACQUIRE);
     return used <= sizeof(console.ring->out) ? used : sizeof(console.ring->out);
 }
 

@@ -19,8 +19,8 @@
 static struct xen_cpu boot_xen_cpu;
 
 static unsigned cpu_count;
-static unsigned running = 1;             /* CPUs that run; the boot CPU's */
-static uint32_t started;                 /* set by the new CPU; atomic */
+static unsigned running = 1;              /* CPUs that run; the boot CPU's */
+static uint32_t started;                  /* set by the new CPU; atomic */
 static uint32_t kick_ports[HAL_MAX_CPUS]; /* event channels */
 static bool has_fsgsbase;
 
@@ -68,8 +68,7 @@ static void fill_traps(struct trap_info *traps)
 static void set_callback(uint16_t type, uint16_t flags, const char *entry)
 {
     struct callback_register callback = {type, flags, (uint64_t)entry};
-    long error =
-        hypercall2(HYPERCALL_CALLBACK_OP, CALLBACKOP_REGISTER, (uint64_t)&callback);
+    long error = hypercall2(HYPERCALL_CALLBACK_OP, CALLBACKOP_REGISTER, (uint64_t)&callback);
     if (error != 0) {
         panic("xen: callback %u: %ld", type, error);
     }
@@ -160,8 +159,7 @@ static int initialise(unsigned id, struct hal_cpu *cpu, const struct hal_thread 
         return -ENOMEM;
     }
     memset(context, 0, sizeof(*context));
-    context->flags =
-        VGCF_IN_KERNEL | VGCF_FAILSAFE_DISABLES_EVENTS | VGCF_SYSCALL_DISABLES_EVENTS;
+    context->flags = VGCF_IN_KERNEL | VGCF_FAILSAFE_DISABLES_EVENTS | VGCF_SYSCALL_DISABLES_EVENTS;
     context->user_regs.rip = (uint64_t)cpu_entry;
     context->user_regs.rsp = idle->kernel_stack_top - sizeof(uint64_t); /* as after a call */
     context->user_regs.cs = FLAT_KERNEL_CS;

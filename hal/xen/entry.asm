@@ -131,8 +131,7 @@ xen_syscall_callback:
     jz .masked
     mov byte [rcx + UPCALL_MASK], 0 ; what is pending comes with the return from the hypercall
 .masked:
-    syscall
-    ret
+    jmp xen_hypercall ; whose instruction runs again when an event interrupts the call: then perhaps in user mode
 .iret:
     mov rsp, [rsp + 5 * 8]
     syscall

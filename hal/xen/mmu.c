@@ -296,8 +296,8 @@ static void drop_table(struct change *change, uint64_t *slot, uintptr_t address)
 static bool may_drop_table(const struct change *change, unsigned level, uintptr_t address,
                            uintptr_t stop)
 {
-    return change->unmap && level == 1 && stop - address == HUGE_PAGE_SIZE &&
-           address < USER_END && address >= low_end;
+    return change->unmap && level == 1 && stop - address == HUGE_PAGE_SIZE && address < USER_END &&
+           address >= low_end;
 }
 
 static void change_range(struct change *change, uint64_t *table, unsigned level, uintptr_t start,
@@ -356,8 +356,7 @@ void *xen_map_device(uint64_t physical, size_t size)
 
 static void map_at(const void *at, uint64_t entry)
 {
-    long error =
-        hypercall3(HYPERCALL_UPDATE_VA_MAPPING, (uintptr_t)at, entry, UVMF_INVLPG);
+    long error = hypercall3(HYPERCALL_UPDATE_VA_MAPPING, (uintptr_t)at, entry, UVMF_INVLPG);
     if (error != 0) {
         panic("paging: Xen does not map %#lx: %ld", (unsigned long)entry, error);
     }

@@ -52,8 +52,7 @@ static const struct ring0_instruction {
     void (*by)(void);
 } ring0_instructions[] = {
     {false, 0x9c, xen_irq_save}, /* PUSHF, POP RAX, CLI */
-    {true, 0xfa, xen_irq_disable},
-    {true, 0xfb, xen_irq_enable},
+    {true, 0xfa, xen_irq_disable}, {true, 0xfb, xen_irq_enable},
     {true, 0xa2, xen_cpuid},    /* 0F A2 */
     {true, 0xd0, xen_read_cr2}, /* 0F 20 D0 */
 };
