@@ -108,6 +108,7 @@ int command_exec(char **words)
     arguments_free(&machine->kernel_words);
     arguments_free(&machine->program_words);
     arguments_free(&machine->extra);
+    arguments_free(&machine->disks);
     free(directory);
     free(folder);
     free(image);

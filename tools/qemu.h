@@ -15,6 +15,7 @@ struct machine {
     struct arguments kernel_words;  /* before "--" */
     struct arguments program_words; /* after it */
     struct arguments extra;         /* more QEMU arguments, as given */
+    struct arguments disks;         /* FILE or FILE,ro */
     bool hostlink;                  /* the channels are a relay's (goruntime/hostlink.h) */
     bool merged;                    /* standard output comes by the debug channel, too */
     bool wait_for_debugger;

@@ -61,7 +61,8 @@ const struct option_spec run_specs[RUN_OPTIONS] = {
     [RUN_NET] = {"--net", "KIND", "none; user or tap=IF are not supported yet", NULL},
     [RUN_IP] = {"--ip", "ADDRESS", "the guest's address", NETWORK_LATER},
     [RUN_FS] = {"--fs", "DIR", "a folder as the root file system", NULL},
-    [RUN_DISK] = {"--disk", "FILE", "a disk", FILES_LATER},
+    [RUN_DISK] = {"--disk", "FILE[,ro]",
+                  "a disk: /dev/vda, ...; with ,ro read-only (more than once: more disks)", NULL},
     [RUN_MOUNT] = {"--mount", "HOSTDIR:DIR", "share a folder of the host", FILES_LATER},
 };
 _Static_assert(RUN_OPTIONS == RUN_OPTION_COUNT, "run.h says how many there are");
@@ -157,6 +158,9 @@ static int apply_option(int option, const char *value, struct run_settings *sett
     case RUN_FS:
         settings->files = value;
         return is_directory(value) ? 0 : fail("--fs %s: not a folder", value);
+    case RUN_DISK:
+        arguments_add(&machine->disks, value);
+        return 0;
     case RUN_NET:
         return strcmp(value, "none") == 0
                    ? 0
@@ -318,6 +322,7 @@ int command_run(char **words)
     arguments_free(&settings.machine.kernel_words);
     arguments_free(&settings.machine.program_words);
     arguments_free(&settings.machine.extra);
+    arguments_free(&settings.machine.disks);
     free(image);
     return status;
 }

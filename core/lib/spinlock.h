@@ -21,6 +21,7 @@ enum lock_class {
     LOCK_WAIT_QUEUE,
     LOCK_TIMER,
     LOCK_RUN_QUEUE,
+    LOCK_DEVICE, /* a driver's queue */
     LOCK_MM,
     LOCK_CACHE, /* the page cache */
     LOCK_KMALLOC,

@@ -23,6 +23,7 @@ static const struct {
     uint32_t id;
     virtio_probe_fn *probe;
 } drivers[] = {
+    {VIRTIO_ID_BLOCK, virtio_blk_probe},
     {VIRTIO_ID_ENTROPY, virtio_entropy_probe},
     {VIRTIO_ID_NET, virtio_net_probe},
 };

@@ -3,6 +3,7 @@
 says of the same folder."""
 
 import contextlib
+import hashlib
 import os
 import stat
 
@@ -62,3 +63,146 @@ def test_files_in_the_image(binary, tree, tmp_path):
 def test_files_beside_the_image(run, binary, tree):
     done = run("tree", "/", options=("--fs", tree))
     assert (done.status, done.stdout) == (0, host_says(binary, tree))
+
+
+# --- disks
+
+MACHINES = ("microvm", "q35", "pc")
+
+
+@pytest.fixture(scope="module")
+def tree_disk(tree, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disks") / "tree.img"
+    guest.tool("mkfs", tree, disk)
+    return disk
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_root_on_a_disk(run, binary, tree, tree_disk, machine):
+    done = run(
+        "tree",
+        "/",
+        options=("--machine", machine, "--smp", 2, "--disk", f"{tree_disk},ro", "--append", "root=vda"),
+    )
+    assert (done.status, done.stdout) == (0, host_says(binary, tree))
+
+
+def test_mounted_disks(run, binary, tree, tree_disk):
+    """Two disks, one of them below a folder that is made for it."""
+    disk = f"{tree_disk},ro"
+    options = ("--disk", disk, "--disk", disk, "--append", "mount=vdb:/srv/data root=vda")
+    done = run("tree", "/srv/data", options=("--machine", "q35", *options))
+    assert (done.status, done.stdout) == (0, host_says(binary, tree))
+
+
+@pytest.mark.parametrize("word", ("root=vdc", "mount=vda:data", "mount=vda:/x:rx", "mount=vdz:/x"))
+def test_bad_disk_words(run, tree_disk, word):
+    done = run("hello", options=("--disk", tree_disk, "--append", word))
+    assert done.status == 64 and done.stdout == ""
+    assert word.partition(":")[0].partition("=")[2] in done.stderr
+
+
+@pytest.mark.parametrize("kind", ("zeroes", "lz4", "truncated", "super"))
+def test_disk_that_is_no_file_system(run, tree, tmp_path, kind):
+    disk = tmp_path / "disk.img"
+    guest.tool("mkfs", tree, disk)
+    image = bytearray(disk.read_bytes())
+    if kind == "zeroes":
+        disk.write_bytes(bytes(1 << 20))
+    elif kind == "lz4":
+        guest.succeed(guest.result("mkfs.erofs", "--quiet", "-zlz4hc", disk, tree))
+    elif kind == "truncated":
+        disk.write_bytes(image[: len(image) // 2])
+    else:
+        image[1024 + 16] ^= 1
+        disk.write_bytes(image)
+    done = run("hello", options=("--disk", f"{disk},ro", "--append", "root=vda"))
+    expected = {"zeroes": "not an EROFS image", "lz4": "is compressed", "truncated": "truncated"}
+    assert done.status == 64 and done.stdout == ""
+    assert expected.get(kind, "checksum") in done.stderr
+
+
+@pytest.mark.parametrize("machine, cpus", (("microvm", 1), ("q35", 4)))
+def test_raw_disk(run, tmp_path, machine, cpus):
+    """Writes reach the file; what is read and mapped afterwards is the same."""
+    disk = tmp_path / "raw.img"
+    disk.write_bytes(os.urandom(3 << 20))
+    options = ("--machine", machine, "--smp", cpus, "--disk", disk)
+    done = run("disk", "write", "/dev/vda", options=options)
+    lines = done.stdout.splitlines()
+    assert done.status == 0
+    assert lines[:5] == [
+        "size 3145728 sector 512 read-only 0 end 3145728",
+        "past the end: true",
+        "shared writable mapping: no such device",
+        "read true mapped true",
+        hashlib.sha256(disk.read_bytes()).hexdigest(),
+    ]
+    read_only = run("disk", "write", "/dev/vda", options=("--disk", f"{disk},ro"))
+    assert read_only.status == 1 and "permission denied" in read_only.stdout
+
+
+def test_disk_with_errors(run, tmp_path):
+    """An error of the disk is the error of that call, or a SIGBUS; everything else goes on."""
+    files, disk = tmp_path / "files", tmp_path / "disk.img"
+    files.mkdir()
+    (files / "data").write_bytes(os.urandom(200 * 4096))
+    guest.tool("mkfs", files, disk)
+    start = disk.read_bytes().index((files / "data").read_bytes()[:4096]) // 512
+    errors = ",".join(
+        f"inject-error.{i}.event=none,inject-error.{i}.iotype=read,inject-error.{i}.sector={sector}"
+        for i, sector in enumerate((start + 8 * 50 + 3, start + 8 * 120))
+    )
+    done = run(
+        "disk",
+        "errors",
+        "/mnt/data",
+        options=(
+            "--qemu-arg=-blockdev",
+            f"--qemu-arg=driver=blkdebug,node-name=bad,image.driver=file,image.filename={disk},{errors}",
+            "--qemu-arg=-device",
+            "--qemu-arg=virtio-blk-device,drive=bad",
+            "--append",
+            "mount=vda:/mnt",
+        ),
+    )
+    assert (done.status, done.stdout.splitlines()) == (
+        0,
+        [
+            "pass 0 good 198 bad [50 120]",
+            "pass 1 good 198 bad [50 120]",
+            "mapped 50 fault",
+            "mapped 120 fault",
+            "mapped 0 read",
+        ],
+    )
+
+
+def test_random_reads(run, tmp_path):
+    """32 goroutines on several queues."""
+    disk = tmp_path / "numbers.img"
+    disk.write_bytes(b"".join(i.to_bytes(8, "little") for i in range(1 << 21)))
+    done = run(
+        "disk",
+        "random",
+        "/dev/vda",
+        options=(
+            *("--machine", "q35", "--smp", 4, "-m", "64M"),
+            "--qemu-arg=-drive",
+            f"--qemu-arg=if=none,id=numbers,format=raw,file={disk}",
+            "--qemu-arg=-device",
+            "--qemu-arg=virtio-blk-pci,drive=numbers,num-queues=4",
+        ),
+    )
+    assert (done.status, done.stdout) == (0, "all right\n")
+
+
+def test_file_larger_than_memory(run, tmp_path):
+    """The cache and the mapped pages make room for each other and for the program."""
+    disk = tmp_path / "large.img"
+    disk.write_bytes(os.urandom(96 << 20))
+    done = run("disk", "large", "/dev/vda", options=("-m", "48M", "--disk", f"{disk},ro"))
+    assert (done.status, done.stdout) == (
+        0,
+        "read and mapped alike: true\nwith memory in use: true 24\n",
+    )

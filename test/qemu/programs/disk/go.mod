@@ -1,0 +1,3 @@
+module disk
+
+go 1.24

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+
+// Disk works on a raw disk or a file on one: disk write DEVICE, disk errors FILE, disk random FILE,
+// disk large FILE.
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand"
+	"os"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+func check(err error) {
+	if err != nil {
+		fmt.Println("error:", err)
+		os.Exit(1)
+	}
+}
+
+func ioctl(file *os.File, command uintptr, argument unsafe.Pointer) error {
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, file.Fd(), command, uintptr(argument))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+const (
+	blkGetSize64 = 0x80081272
+	blkSszGet    = 0x1268
+	blkRoGet     = 0x125e
+	blkDiscard   = 0x1277
+)
+
+// Writes pieces of all sizes, whose contents follow from a seed, and reads everything back.
+func write(path string) {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	check(err)
+	var size uint64
+	var sector, readOnly int32
+	check(ioctl(file, blkGetSize64, unsafe.Pointer(&size)))
+	check(ioctl(file, blkSszGet, unsafe.Pointer(&sector)))
+	check(ioctl(file, blkRoGet, unsafe.Pointer(&readOnly)))
+	end, err := file.Seek(0, io.SeekEnd)
+	check(err)
+	fmt.Println("size", size, "sector", sector, "read-only", readOnly, "end", end)
+	expected := make([]byte, size)
+	_, err = file.ReadAt(expected, 0)
+	check(err)
+	random := rand.New(rand.NewSource(1))
+	for i := range 200 {
+		length := 1 + random.Intn(5000)
+		if i%20 == 0 {
+			length = 1 + random.Intn(300000)
+		}
+		at := random.Intn(int(size) - length)
+		random.Read(expected[at : at+length])
+		_, err := file.WriteAt(expected[at:at+length], int64(at))
+		check(err)
+	}
+	check(file.Sync())
+	discard := [2]uint64{1 << 20, 1 << 19}
+	if err := ioctl(file, blkDiscard, unsafe.Pointer(&discard)); err == nil {
+		clear(expected[1<<20 : 1<<20+1<<19])
+	} else {
+		fmt.Println("discard:", err)
+	}
+	_, err = file.WriteAt([]byte("x"), int64(size))
+	fmt.Println("past the end:", errors.Is(err, syscall.ENOSPC))
+	found := make([]byte, size)
+	_, err = file.ReadAt(found, 0)
+	check(err)
+	mapped, err := syscall.Mmap(int(file.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED)
+	check(err)
+	_, err = syscall.Mmap(int(file.Fd()), 0, int(size), syscall.PROT_WRITE, syscall.MAP_SHARED)
+	fmt.Println("shared writable mapping:", err)
+	fmt.Println("read", string(found) == string(expected), "mapped", string(mapped) == string(expected))
+	check(file.Close())
+	fmt.Printf("%x\n", sha256.Sum256(expected))
+}
+
+var touched byte
+
+// Reads one byte of a mapping: a SIGBUS becomes a panic.
+func touch(bytes []byte, at int) (result string) {
+	defer func() {
+		if recover() != nil {
+			result = "fault"
+		}
+	}()
+	debug.SetPanicOnFault(true)
+	touched += bytes[at]
+	return "read"
+}
+
+// Reads a file in pieces, of which some cannot be read.
+func readErrors(path string) {
+	file, err := os.Open(path)
+	check(err)
+	size, err := file.Seek(0, io.SeekEnd) // also of a disk, whose inode has no size
+	check(err)
+	piece := make([]byte, 4096)
+	var good, bad []int64
+	for pass := range 2 {
+		good, bad = nil, nil
+		for at := int64(0); at < size; at += 4096 {
+			_, err := file.ReadAt(piece, at)
+			if err == nil || err == io.EOF {
+				good = append(good, at/4096)
+			} else if errors.Is(err, syscall.EIO) {
+				bad = append(bad, at/4096)
+			} else {
+				check(err)
+			}
+		}
+		fmt.Println("pass", pass, "good", len(good), "bad", bad)
+	}
+	mapped, err := syscall.Mmap(int(file.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_PRIVATE)
+	check(err)
+	for _, page := range bad {
+		fmt.Println("mapped", page, touch(mapped, int(page)*4096))
+	}
+	fmt.Println("mapped", good[0], touch(mapped, int(good[0])*4096))
+	os.Stdout.Sync()
+}
+
+// Many goroutines read at random; each 8 bytes of the file hold their own number.
+func random(path string) {
+	file, err := os.Open(path)
+	check(err)
+	size, err := file.Seek(0, io.SeekEnd) // also of a disk, whose inode has no size
+	check(err)
+	var group sync.WaitGroup
+	for i := range 32 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			random := rand.New(rand.NewSource(int64(i)))
+			piece := make([]byte, 4096)
+			for range 100 {
+				at := random.Int63n(size/8-512) * 8
+				_, err := file.ReadAt(piece, at)
+				check(err)
+				for j := 0; j < len(piece); j += 8 {
+					if found := *(*int64)(unsafe.Pointer(&piece[j])); found != (at+int64(j))/8 {
+						fmt.Println("at", at+int64(j), "found", found)
+						os.Exit(1)
+					}
+				}
+			}
+		}()
+	}
+	group.Wait()
+	fmt.Println("all right")
+}
+
+// A file larger than the memory: by read, by mmap, while the program's own memory grows.
+func large(path string) {
+	file, err := os.Open(path)
+	check(err)
+	size, err := file.Seek(0, io.SeekEnd) // also of a disk, whose inode has no size
+	check(err)
+	sum := sha256.New()
+	_, err = io.Copy(sum, io.NewSectionReader(file, 0, size))
+	check(err)
+	mapped, err := syscall.Mmap(int(file.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED)
+	check(err)
+	same := sha256.Sum256(mapped)
+	fmt.Println("read and mapped alike:", string(sum.Sum(nil)) == string(same[:]))
+	var memory [][]byte
+	for range 24 { // half of what the guest has
+		block := make([]byte, 1<<20)
+		for i := range block {
+			block[i] = byte(i)
+		}
+		memory = append(memory, block)
+	}
+	same = sha256.Sum256(mapped)
+	fmt.Println("with memory in use:", string(sum.Sum(nil)) == string(same[:]), len(memory))
+}
+
+func main() {
+	switch os.Args[1] {
+	case "write":
+		write(os.Args[2])
+	case "errors":
+		readErrors(os.Args[2])
+	case "random":
+		random(os.Args[2])
+	case "large":
+		large(os.Args[2])
+	}
+}
