@@ -277,6 +277,10 @@ void qemu_arguments(const struct machine *machine, const struct channels *channe
     bool microvm = strcmp(machine->kind, "microvm") == 0;
     for (size_t i = 0; i < sizeof(always) / sizeof(*always) - (microvm ? 2 : 0); i++)
         arguments_add(words, always[i]);
+    if (microvm) { /* by default its virtio devices are those of 2011 */
+        arguments_add(words, "-global");
+        arguments_add(words, "virtio-mmio.force-legacy=false");
+    }
 
     arguments_add(words, "-chardev");
     if (channels->folder)
