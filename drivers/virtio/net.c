@@ -69,8 +69,9 @@ struct control_command {
 #define MTU_MIN 68         /* RFC 791 */
 #define FRAME_MAX 65550    /* the largest IPv4 packet, and Ethernet's header */
 #define QUEUE_SIZE_MAX 256 /* more only costs memory */
-#define POSTED_MIN 16      /* receive buffers, however small the machine is */
+#define POSTED_MIN 32      /* receive buffers, however small the machine is */
 #define MEMORY_SHARE 16    /* of all memory may be posted, and twice that on loan */
+#define LARGE_BUFFERS 20   /* that the largest frame may take; it waits for so many */
 #define FREE_AT_ONCE 8
 
 /* A receive buffer, at the start of its pages. */
@@ -109,6 +110,7 @@ struct virtio_net {
     uint16_t pairs_offered; /* queues that the device has */
     unsigned header_size;
     unsigned buffer_order; /* pages of a receive buffer */
+    unsigned posted_min;   /* receive buffers of a queue that are never lent */
     unsigned posted_max;   /* receive buffers of a queue at the device */
     unsigned buffers_max;  /* of a queue in all */
     bool mergeable;        /* a frame may take several buffers */
@@ -368,8 +370,12 @@ static bool receive(struct net_queue *queue)
         return false;
     }
     bool good = size != 0 && read_header(net, &header, size, &offload);
-    /* When nobody gives buffers back, frames are dropped so that the device keeps some. */
-    bool room = virtqueue_in_flight(queue->rx) >= net->posted_max / 2 || have_spare(queue);
+    /* When nobody gives buffers back, frames are dropped: a device without any would never again
+     * call for a poll, which posts them. */
+    if (virtqueue_in_flight(queue->rx) < net->posted_min) {
+        refill(queue);
+    }
+    bool room = virtqueue_in_flight(queue->rx) >= net->posted_min;
     if (good && room) {
         queue->receive.counts.frames++;
         queue->receive.counts.bytes += size;
@@ -541,6 +547,10 @@ static void size_buffers(struct virtio_net *net)
     net->posted_max = share < most ? (unsigned)share : most;
     if (net->posted_max < POSTED_MIN) {
         net->posted_max = POSTED_MIN < most ? POSTED_MIN : most;
+    }
+    net->posted_min = net->posted_max / 2;
+    if (net->posted_min < LARGE_BUFFERS && net->posted_max > LARGE_BUFFERS) {
+        net->posted_min = LARGE_BUFFERS;
     }
     net->buffers_max = net->posted_max + (unsigned)(2 * share);
 }
