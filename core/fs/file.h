@@ -35,6 +35,19 @@ struct io_vector {
 int io_copy_to(struct io_vector *io, const void *from, size_t size);
 int io_copy_from(struct io_vector *io, void *to, size_t size);
 
+/* The segments of an array of struct iovec in the program's memory. */
+#define IO_FEW 8
+struct io_import {
+    struct io_vector io;
+    struct io_segment *all;
+    struct io_segment few[IO_FEW];
+};
+
+/* 0, -EINVAL (too many, or a negative length), -EFAULT, -ENOMEM; after 0 the caller calls
+ * io_import_end. */
+int io_import(struct io_import *import, uintptr_t segments, size_t count);
+void io_import_end(struct io_import *import);
+
 struct file_operations {
     /* Bytes done, 0 at the end, or -errno. `offset` is NULL for streams; else the position to use
      * and advance. -EAGAIN when O_NONBLOCK is set and it would block. */

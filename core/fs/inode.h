@@ -202,6 +202,11 @@ char *dentry_path(struct dentry *dentry, char *buffer, size_t size, bool *delete
 /* Opens what the dentry stands for; takes a reference of its own. */
 int dentry_open(struct dentry *dentry, uint32_t flags, struct file **out);
 
+/* For the names of sockets: makes one with `mode` less the umask (-EEXIST), and finds what a path
+ * stands for, links followed. The inode comes with a reference. */
+int socket_node_make(const char *path, uint32_t mode, struct inode **out);
+int socket_node_find(const char *path, struct inode **out);
+
 /* The directory that relative paths start from, with a reference. */
 struct dentry *cwd_get(void);
 /* Takes over the reference. */

@@ -149,42 +149,50 @@ long sys_pwrite64(struct syscall_args *a)
     return (int64_t)at < 0 ? -EINVAL : read_write(a, true, &at);
 }
 
-static long vectored(struct syscall_args *a, bool write, uint64_t *at)
+int io_import(struct io_import *import, uintptr_t segments, size_t count)
 {
-    enum { MAX_SEGMENTS = 1024, STACK_SEGMENTS = 8 };
-    struct io_segment few[STACK_SEGMENTS];
-    struct io_segment *segments = few;
-    size_t count = a->arg[2];
+    enum { MAX_SEGMENTS = 1024 };
+    import->all = import->few;
     if (count > MAX_SEGMENTS) {
         return -EINVAL;
     }
+    if (count > IO_FEW && (import->all = kmalloc(count * sizeof(*import->all))) == NULL) {
+        return -ENOMEM;
+    }
+    int result = copy_from_user(import->all, segments, count * sizeof(*import->all));
+    size_t total = 0;
+    for (size_t i = 0; i < count && result == 0; i++) {
+        struct io_segment *segment = &import->all[i];
+        result = (int64_t)segment->length < 0 ? -EINVAL : 0;
+        segment->length = MIN(segment->length, MAX_IO_BYTES - total);
+        total += segment->length;
+    }
+    import->io = (struct io_vector){import->all, (unsigned)count, total, false};
+    if (result != 0) {
+        io_import_end(import);
+    }
+    return result;
+}
+
+void io_import_end(struct io_import *import)
+{
+    if (import->all != import->few) {
+        kfree(import->all);
+    }
+}
+
+static long vectored(struct syscall_args *a, bool write, uint64_t *at)
+{
+    struct io_import import;
     struct file *file;
     int result = fd_lookup((int)a->arg[0], &file);
     if (result != 0) {
         return result;
     }
-    long done = -ENOMEM;
-    if (count > STACK_SEGMENTS && (segments = kmalloc(count * sizeof(*segments))) == NULL) {
-        goto out;
-    }
-    done = copy_from_user(segments, a->arg[1], count * sizeof(*segments));
-    if (done != 0) {
-        goto out;
-    }
-    size_t total = 0;
-    for (size_t i = 0; i < count; i++) {
-        if ((int64_t)segments[i].length < 0) {
-            done = -EINVAL;
-            goto out;
-        }
-        segments[i].length = MIN(segments[i].length, MAX_IO_BYTES - total);
-        total += segments[i].length;
-    }
-    struct io_vector io = {segments, (unsigned)count, total, false};
-    done = transfer(file, &io, write, at);
-out:
-    if (segments != few) {
-        kfree(segments);
+    long done = io_import(&import, a->arg[1], a->arg[2]);
+    if (done == 0) {
+        done = transfer(file, &import.io, write, at);
+        io_import_end(&import);
     }
     file_put(file);
     return done;

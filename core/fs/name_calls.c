@@ -359,28 +359,63 @@ long sys_memfd_create(struct syscall_args *a)
 /* --- making and removing names
  * -------------------------------------------------------------------------------------- */
 
-/* `target`: text of a symbolic link. */
-static long make(int directory, uintptr_t address, uint32_t mode, uint64_t rdev, const char *target)
+/* `out`: what was made, with a reference. */
+static int make_at(int directory, const char *text, struct inode_request *request,
+                   struct dentry **out)
 {
-    struct user_path path;
     struct walk walk;
-    struct dentry *dentry;
-    int result = walk_user(directory, address, WALK_PARENT | WALK_NEW, &path, &walk);
+    int result = walk_text(directory, text, WALK_PARENT | WALK_NEW, &walk);
     if (result != 0) {
         return result;
     }
-    struct inode_request request = {.mode = mode, .rdev = rdev, .target = target};
     if (walk.dentry != NULL) {
         result = -EEXIST;
-    } else if (walk.slash && !S_ISDIR(mode)) {
+    } else if (walk.slash && !S_ISDIR(request->mode)) {
         result = -ENOENT;
     } else {
-        result = create_at(&walk, &request, &dentry);
-        if (result == 0) {
-            dentry_put(dentry);
-        }
+        result = create_at(&walk, request, out);
     }
-    finish(&path, &walk);
+    walk_end(&walk);
+    return result;
+}
+
+/* `target`: text of a symbolic link. */
+static long make(int directory, uintptr_t address, uint32_t mode, uint64_t rdev, const char *target)
+{
+    struct inode_request request = {.mode = mode, .rdev = rdev, .target = target};
+    struct user_path path;
+    struct dentry *dentry;
+    int result = path_copy(&path, address);
+    if (result == 0) {
+        result = make_at(directory, path.text, &request, &dentry);
+        path_free(&path);
+    }
+    if (result == 0) {
+        dentry_put(dentry);
+    }
+    return result;
+}
+
+int socket_node_make(const char *path, uint32_t mode, struct inode **out)
+{
+    struct inode_request request = {.mode = S_IFSOCK | (mode & ~process_umask)};
+    struct dentry *dentry;
+    int result = make_at(AT_FDCWD, path, &request, &dentry);
+    if (result == 0) {
+        *out = inode_get(dentry->inode);
+        dentry_put(dentry);
+    }
+    return result;
+}
+
+int socket_node_find(const char *path, struct inode **out)
+{
+    struct walk walk;
+    int result = walk_text(AT_FDCWD, path, WALK_FOLLOW, &walk);
+    if (result == 0) {
+        *out = inode_get(walk.dentry->inode);
+        walk_end(&walk);
+    }
     return result;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Network interfaces as programs are shown them: rtnetlink, the interface ioctls, /proc/net and
- * /sys/class/net read them through here. The live ones are lwIP's; the IP side (core/net) fills the
- * copies. */
+ * /sys/class/net read them through here. The live ones are the IP side's, which registers itself as
+ * the source; before that there are none. */
 #pragma once
 
 #include <stdbool.h>
@@ -47,14 +47,6 @@ struct interface {
     struct interface_address addresses[INTERFACE_ADDRESSES];
 };
 
-/* Copies the first interface whose index is not below `index`: false when there is none. Thread
- * context. */
-bool interface_next(int index, struct interface *out);
-
-/* Copies route number `position`, counted from 0, of all tables that a program sees: false when
- * there are no more. Thread context. */
-bool interface_route(unsigned position, struct interface_route *out);
-
 /* A socket as /proc/net shows it. */
 struct interface_socket {
     uint8_t family, protocol; /* AF_, IPPROTO_ */
@@ -65,11 +57,30 @@ struct interface_socket {
     uint64_t inode;
 };
 
-/* Calls `visit` for each socket of one family and protocol until it returns false. `visit` may not
- * sleep. */
-void interface_sockets(int family, int protocol,
-                       bool (*visit)(void *context, const struct interface_socket *socket),
-                       void *context);
+typedef bool interface_visit_fn(void *context, const struct interface_socket *socket);
+
+/* Thread context, all of them. */
+struct interface_source {
+    /* Copies the first interface whose index is not below `index`: false when there is none. */
+    bool (*next)(int index, struct interface *out);
+    /* Copies route number `position`, counted from 0, of all that a program sees: false when there
+     * are no more. */
+    bool (*route)(unsigned position, struct interface_route *out);
+    /* Calls `visit` for each socket of one family and protocol until it returns false. `visit` does
+     * not sleep. */
+    void (*sockets)(int family, int protocol, interface_visit_fn *visit, void *context);
+};
+
+/* Before the program runs; it stays the caller's and must stay. */
+void interface_register(const struct interface_source *source);
+
+bool interface_next(int index, struct interface *out);
+bool interface_route(unsigned position, struct interface_route *out);
+void interface_sockets(int family, int protocol, interface_visit_fn *visit, void *context);
+
+/* An interface has come or changed (link, addresses): tells listeners of rtnetlink. Any context
+ * without LOCK_FILE or a higher lock. */
+void interface_changed(int index);
 
 /* The interface ioctls of netdevice(7), which any socket takes; -ENOTTY for another command. */
 long interface_ioctl(unsigned command, uintptr_t argument);

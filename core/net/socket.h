@@ -13,6 +13,7 @@
  * at a time: the family locks for itself. release is the last call. */
 #pragma once
 
+#include <asm/socket.h>
 #include <linux/poll.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -62,7 +63,7 @@ enum { /* flags of a message */
 
 enum { SHUT_RD, SHUT_WR, SHUT_RDWR };
 
-enum { SOL_SOCKET = 1, SCM_RIGHTS = 1, SCM_CREDENTIALS = 2 };
+enum { SCM_RIGHTS = 1, SCM_CREDENTIALS = 2 };
 
 #define SOMAXCONN 4096
 
@@ -215,6 +216,12 @@ struct socket_family {
 
 /* Before the program runs; the family stays the caller's and must stay. */
 void socket_register(const struct socket_family *family);
+
+/* What fstat, /proc/self/fd and /proc/net call it. */
+static inline uint64_t socket_inode_number(const struct socket *socket)
+{
+    return ((uintptr_t)socket >> 4) & UINT32_MAX;
+}
 
 /* The socket of an open file, or NULL. */
 struct socket *socket_of_file(struct file *file);

@@ -61,6 +61,21 @@ static const struct {
     {__NR_eventfd2, "dx"},
     {__NR_clock_gettime, "dx"},
     {__NR_kill, "dd"},
+    {__NR_socket, "dxd"},
+    {__NR_socketpair, "dxdx"},
+    {__NR_bind, "dxd"},
+    {__NR_listen, "dd"},
+    {__NR_connect, "dxd"},
+    {__NR_accept4, "dxxx"},
+    {__NR_sendto, "dbdxxd"},
+    {__NR_recvfrom, "dxdxxx"},
+    {__NR_sendmsg, "dxx"},
+    {__NR_recvmsg, "dxx"},
+    {__NR_shutdown, "dd"},
+    {__NR_setsockopt, "dddxd"},
+    {__NR_getsockopt, "dddxx"},
+    {__NR_getsockname, "dxx"},
+    {__NR_getpeername, "dxx"},
 };
 
 static const char *name_of(uint64_t number)
