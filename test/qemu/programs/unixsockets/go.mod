@@ -1,0 +1,3 @@
+module unixsockets
+
+go 1.24
