@@ -109,6 +109,7 @@ int command_exec(char **words)
     arguments_free(&machine->program_words);
     arguments_free(&machine->extra);
     arguments_free(&machine->disks);
+    network_free(&machine->network);
     free(directory);
     free(folder);
     free(image);

@@ -554,7 +554,7 @@ char *kernel_path(bool network)
 bool has_network(const struct elf_file *file)
 {
     Elf64_Sym symbol;
-    return elf_find_symbol(file, "core_netdev_found", &symbol);
+    return elf_find_symbol(file, "socket_register", &symbol);
 }
 
 /* Whether the program shall have the network. */

@@ -305,6 +305,7 @@ void qemu_arguments(const struct machine *machine, const struct channels *channe
         arguments_add(words, "-S");
         arguments_add(words, "-s");
     }
+    network_arguments(&machine->network, microvm, words);
     for (size_t i = 0; i < machine->extra.count; i++)
         arguments_add(words, machine->extra.items[i]);
     arguments_add(words, "-kernel");

@@ -2,6 +2,7 @@
 /* The QEMU machine: its options, the accelerator, the guest's command line. */
 #pragma once
 
+#include "tools/network.h"
 #include "tools/tool.h"
 
 struct machine {
@@ -16,6 +17,7 @@ struct machine {
     struct arguments program_words; /* after it */
     struct arguments extra;         /* more QEMU arguments, as given */
     struct arguments disks;         /* FILE or FILE,ro */
+    struct network network;         /* network_check has passed */
     bool hostlink;                  /* the channels are a relay's (goruntime/hostlink.h) */
     bool merged;                    /* standard output comes by the debug channel, too */
     bool wait_for_debugger;

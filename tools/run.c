@@ -38,7 +38,6 @@ enum {
     RUN_OPTIONS
 };
 
-#define NETWORK_LATER "the network comes in a later release"
 #define FILES_LATER "file systems come in a later release"
 
 const struct option_spec run_specs[RUN_OPTIONS] = {
@@ -57,9 +56,14 @@ const struct option_spec run_specs[RUN_OPTIONS] = {
     [RUN_DRY_RUN] = {"--dry-run", NULL, "print the QEMU command, do not run it", NULL},
     [RUN_QEMU_ARGUMENT] = {"--qemu-arg", "ARG", "one more argument for QEMU", NULL},
     [RUN_VERBOSE] = {"-v", NULL, "say what is done", NULL},
-    [RUN_PORT] = {"-p", "HOST:GUEST", "forward a port", NETWORK_LATER},
-    [RUN_NET] = {"--net", "KIND", "none; user or tap=IF are not supported yet", NULL},
-    [RUN_IP] = {"--ip", "ADDRESS", "the guest's address", NETWORK_LATER},
+    [RUN_PORT] =
+        {"-p", "HOST:GUEST",
+         "forward a port of the host's 127.0.0.1, or of ADDRESS:HOST:GUEST; /udp behind it", NULL},
+    [RUN_NET] = {"--net", "KIND",
+                 "user (default where the program has sockets), tap=INTERFACE[,queues=N] or none",
+                 NULL},
+    [RUN_IP] = {"--ip", "ADDRESS",
+                "dhcp (default), none or ADDRESS/LENGTH[,GATEWAY], of IPv4 or IPv6", NULL},
     [RUN_FS] = {"--fs", "DIR", "a folder as the root file system", NULL},
     [RUN_DISK] = {"--disk", "FILE[,ro]",
                   "a disk: /dev/vda, ...; with ,ro read-only (more than once: more disks)", NULL},
@@ -162,9 +166,11 @@ static int apply_option(int option, const char *value, struct run_settings *sett
         arguments_add(&machine->disks, value);
         return 0;
     case RUN_NET:
-        return strcmp(value, "none") == 0
-                   ? 0
-                   : fail("--net %s: not supported yet: " NETWORK_LATER, value);
+        return network_parse_kind(&machine->network, value);
+    case RUN_PORT:
+        return network_parse_port(&machine->network, value);
+    case RUN_IP:
+        return network_parse_ip(&machine->network, value, &machine->kernel_words);
     default:
         return fail("internal error: option %d", option);
     }
@@ -181,13 +187,18 @@ int run_options_parse(struct option_cursor *cursor, struct run_settings *setting
     }
 }
 
-/* gdb with the symbols of both and stopped at the kernel's entry. */
-static void gdb_command(const char *image, struct arguments *words)
+static bool image_has_network(const char *image)
 {
     struct elf_file file;
     bool network = elf_file_open(&file, image) == 0 && has_network(&file);
     elf_file_close(&file);
-    char *kernel = kernel_path(network);
+    return network;
+}
+
+/* gdb with the symbols of both and stopped at the kernel's entry. */
+static void gdb_command(const char *image, struct arguments *words)
+{
+    char *kernel = kernel_path(image_has_network(image));
     static const char *const options[] = {
         "gdb", "-q", "-iex", "set confirm off", "-ex", "target remote :1234", "-ex"};
     for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
@@ -211,7 +222,8 @@ static bool same_output(void)
 int run_machine(struct run_settings *settings)
 {
     struct machine *machine = &settings->machine;
-    if (machine_check_memory(machine) < 0)
+    if (machine_check_memory(machine) < 0 ||
+        network_check(&machine->network, image_has_network(machine->image)) < 0)
         return STATUS_USAGE;
     machine->wait_for_debugger = settings->debugger;
     if (settings->dry_run) {
@@ -323,6 +335,7 @@ int command_run(char **words)
     arguments_free(&settings.machine.program_words);
     arguments_free(&settings.machine.extra);
     arguments_free(&settings.machine.disks);
+    network_free(&settings.machine.network);
     free(image);
     return status;
 }
