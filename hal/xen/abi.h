@@ -222,3 +222,85 @@ struct xenstore_interface {
     char req[XENSTORE_RING_SIZE], rsp[XENSTORE_RING_SIZE];
     uint32_t req_cons, req_prod, rsp_cons, rsp_prod;
 };
+
+/* --- grant tables (grant_table.h, version 1) -------------------------------------------------- */
+
+#define GNTTABOP_SETUP_TABLE 2
+struct gnttab_setup_table {
+    uint16_t dom;
+    uint32_t nr_frames;
+    int16_t status;
+    uint64_t *frame_list;
+};
+
+struct grant_entry {
+    uint16_t flags, domid;
+    uint32_t frame;
+};
+#define GTF_PERMIT_ACCESS 1
+#define GTF_READONLY 4
+#define GTF_READING 8
+#define GTF_WRITING 16
+#define GRANTS_RESERVED 8
+
+/* --- devices (io/xenbus.h, io/ring.h) --------------------------------------------------------- */
+
+enum xenbus_state {
+    XENBUS_INITIALISING = 1,
+    XENBUS_INIT_WAIT,
+    XENBUS_INITIALISED,
+    XENBUS_CONNECTED,
+    XENBUS_CLOSING,
+    XENBUS_CLOSED,
+};
+
+/* What every ring of requests and responses begins with. */
+struct ring_header {
+    uint32_t req_prod, req_event, rsp_prod, rsp_event;
+    uint8_t pad[48];
+};
+
+/* --- block devices (io/blkif.h, x86_64 layout) ------------------------------------------------ */
+
+#define BLKIF_READ 0
+#define BLKIF_WRITE 1
+#define BLKIF_FLUSH 3
+#define BLKIF_DISCARD 5
+#define BLKIF_INDIRECT 6
+#define BLKIF_DIRECT_SEGMENTS 11
+#define BLKIF_OKAY 0
+#define BLKIF_UNSUPPORTED (-2)
+#define VDISK_READONLY 4
+
+struct blkif_segment {
+    uint32_t grant;
+    uint8_t first_sector, last_sector;
+    uint16_t pad;
+};
+
+union blkif_request {
+    struct {
+        uint8_t operation, segment_count;
+        uint16_t handle;
+        uint64_t id, sector;
+        struct blkif_segment segments[BLKIF_DIRECT_SEGMENTS];
+    } direct;
+    struct {
+        uint8_t operation, flags;
+        uint16_t handle;
+        uint64_t id, sector, sector_count;
+    } discard;
+    struct {
+        uint8_t operation, indirect_operation;
+        uint16_t segment_count;
+        uint64_t id, sector;
+        uint16_t handle, pad;
+        uint32_t grants[8];
+    } indirect;
+    struct blkif_response {
+        uint64_t id;
+        uint8_t operation;
+        int16_t status;
+    } response;
+};
+_Static_assert(sizeof(union blkif_request) == 112, "union blkif_request");

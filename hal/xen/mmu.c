@@ -201,6 +201,20 @@ int xen_map_page(uintptr_t address, uint64_t physical, unsigned order, unsigned 
     return error;
 }
 
+int mmu_map_table(uintptr_t address, uint64_t frame)
+{
+    struct batch batch;
+    batch.count = 0;
+    spin_lock(&mmu_lock);
+    uint64_t *slot = walk_make(&batch, address, 0);
+    if (slot != NULL) {
+        batch_add(&batch, slot, frame << PAGE_SHIFT | protection_bits(PROT_R | PROT_W));
+    }
+    batch_commit(&batch, false, address, 0);
+    spin_unlock(&mmu_lock);
+    return slot != NULL ? 0 : -ENOMEM;
+}
+
 size_t xen_query(uintptr_t address, uint64_t *physical, unsigned *prot, size_t *hole)
 {
     uint64_t *table = root, entry = 0;
@@ -321,6 +335,7 @@ static void change_range(struct change *change, uint64_t *table, unsigned level,
 static void change_all(struct change *change, uintptr_t address, size_t size)
 {
     change->batch.count = change->page_count = 0;
+    change->start = change->end = address;
     change_range(change, root, 3, address, address + size);
     change_commit(change);
 }

@@ -8,10 +8,17 @@
 #include "goruntime/image_info.h"
 #include "hal/kvm/kvm_internal.h"
 #include "xen_internal.h"
+#include "xenbus.h"
+#include "xenstore.h"
 
 static char shared_info_page[PAGE_SIZE]
     __attribute__((aligned(PAGE_SIZE), section(".bss.page_aligned")));
 static uint64_t shared_info_frame;
+static uint64_t store_page;
+static uint32_t store_port;
+static bool reboot_wanted; /* by the toolstack */
+
+#define CONTROL_SHUTDOWN "control/shutdown"
 
 _Noreturn void xen_start(struct start_info *info);
 uint64_t xen_time_of_slow_access(void);
@@ -41,6 +48,8 @@ _Noreturn void xen_start(struct start_info *info)
     mmu_init(info);
     boot_info_finish();
     xen_console_init(direct_map(console), info->console_evtchn);
+    store_page = mmu_physical(info->store_mfn);
+    store_port = info->store_evtchn;
     shared_info_frame = info->shared_info >> PAGE_SHIFT;
     core_main();
 }
@@ -55,8 +64,37 @@ void xen_init(void)
     clock_start();
 }
 
+static void shutdown_wanted(void *unused)
+{
+    (void)unused;
+    char how[16];
+    if (xenstore_read(CONTROL_SHUTDOWN, how, sizeof(how)) <= 0) {
+        return;
+    }
+    xenstore_write(CONTROL_SHUTDOWN, ""); /* tells the toolstack that we have seen it */
+    if (strcmp(how, "poweroff") != 0 && strcmp(how, "halt") != 0 && strcmp(how, "reboot") != 0) {
+        log_warn("xen: asked for \"%s\", which is not supported", how);
+        return;
+    }
+    reboot_wanted = strcmp(how, "reboot") == 0;
+    bool irq = hal_irq_save();
+    core_power_button();
+    hal_irq_restore(irq);
+}
+
+static void xenbus_first(void)
+{
+    if (xenstore_watch(CONTROL_SHUTDOWN, shutdown_wanted, NULL) != 0) {
+        log_warn("xen: the toolstack cannot ask for a shutdown");
+    }
+    xenbus_probe();
+}
+
 void xen_late_init(void)
 {
+    if (xenstore_start(direct_map(store_page), store_port, xenbus_first) != 0) {
+        log_error("xen: no xenstore: no devices");
+    }
 }
 
 uint64_t xen_time_of_slow_access(void)
@@ -74,7 +112,7 @@ _Noreturn void xen_shutdown(enum hal_shutdown_reason reason, int status)
     uint32_t why = SHUTDOWN_POWEROFF;
     if (reason == HAL_SHUTDOWN_PANIC) {
         why = SHUTDOWN_CRASH;
-    } else if (reason == HAL_SHUTDOWN_REBOOT) {
+    } else if (reason == HAL_SHUTDOWN_REBOOT || reboot_wanted) {
         why = SHUTDOWN_REBOOT;
     }
     for (;;) {

@@ -79,6 +79,9 @@ uint64_t mmu_physical(uint64_t frame);
 /* The machine frame of the top-level table. */
 uint64_t mmu_root_frame(void);
 
+/* Maps a frame of a table of Xen's at an unused address of the kernel map. -ENOMEM. */
+int mmu_map_table(uintptr_t address, uint64_t frame);
+
 /* Maps a frame that is not ours (Xen's shared_info) over a page of the image. */
 void mmu_map_frame(void *at, uint64_t frame);
 

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* See xenbus.h. What another domain has written is taken as a number within bounds, or as a path
+ * that is only ever handed back to xenstore. */
+#include "xenbus.h"
+
+#include <linux/errno.h>
+
+#include "core/lib/log.h"
+#include "core/lib/string.h"
+#include "xen_internal.h"
+#include "xenstore.h"
+
+#define NAMES_MAX 1024
+#define BACKEND_PATIENCE_NS 10000000000ull
+
+static int join(char path[XENBUS_PATH_MAX], const char *folder, const char *name)
+{
+    int length = format(path, XENBUS_PATH_MAX, "%s/%s", folder, name);
+    return length < XENBUS_PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+uint64_t xenbus_backend_number(const struct xenbus_device *device, const char *name, uint64_t max,
+                               uint64_t otherwise)
+{
+    char path[XENBUS_PATH_MAX];
+    uint64_t value;
+    if (join(path, device->backend, name) != 0 || xenstore_read_number(path, max, &value) != 0) {
+        return otherwise;
+    }
+    return value;
+}
+
+int xenbus_write(const struct xenbus_device *device, const char *name, const char *value)
+{
+    char path[XENBUS_PATH_MAX];
+    int error = join(path, device->path, name);
+    return error != 0 ? error : xenstore_write(path, value);
+}
+
+int xenbus_write_number(const struct xenbus_device *device, const char *name, uint64_t value)
+{
+    char text[24];
+    format(text, sizeof(text), "%lu", (unsigned long)value);
+    return xenbus_write(device, name, text);
+}
+
+struct awaited {
+    const struct xenbus_device *device;
+    unsigned state;
+};
+
+static bool has_state(void *context)
+{
+    const struct awaited *awaited = context;
+    return xenbus_backend_number(awaited->device, "state", XENBUS_CLOSED, 0) >= awaited->state;
+}
+
+bool xenbus_wait_backend(const struct xenbus_device *device, unsigned state)
+{
+    struct awaited awaited = {device, state};
+    return xenstore_wait(has_state, &awaited, BACKEND_PATIENCE_NS);
+}
+
+int xenbus_watch_backend(const struct xenbus_device *device, void (*changed)(void *context),
+                         void *context)
+{
+    char path[XENBUS_PATH_MAX];
+    int error = join(path, device->backend, "state");
+    return error != 0 ? error : xenstore_watch(path, changed, context);
+}
+
+int xenbus_alloc_channel(const struct xenbus_device *device, uint32_t *port)
+{
+    struct evtchn_alloc_unbound alloc = {.dom = DOMID_SELF, .remote_dom = device->backend_domain};
+    long error = event_channel_op(EVTCHNOP_ALLOC_UNBOUND, &alloc);
+    *port = alloc.port;
+    return (int)error;
+}
+
+static int probe_device(const char *folder, const char *name,
+                        int (*connect)(const struct xenbus_device *device))
+{
+    struct xenbus_device device;
+    char path[XENBUS_PATH_MAX];
+    uint64_t domain;
+    int error = join(device.path, folder, name);
+    if (error == 0) {
+        error = join(path, device.path, "backend");
+    }
+    if (error == 0) {
+        long length = xenstore_read(path, device.backend, sizeof(device.backend));
+        error = length < 0 ? (int)length : 0;
+    }
+    if (error == 0) {
+        error = join(path, device.path, "backend-id");
+    }
+    if (error == 0) {
+        error = xenstore_read_number(path, DOMID_SELF - 1, &domain);
+        device.backend_domain = (uint16_t)domain;
+    }
+    return error != 0 ? error : connect(&device);
+}
+
+static void probe_kind(const char *folder, int (*connect)(const struct xenbus_device *device))
+{
+    char names[NAMES_MAX];
+    long length = xenstore_directory(folder, names, sizeof(names));
+    for (long at = 0; at < length; at += (long)strlen(&names[at]) + 1) {
+        int error = probe_device(folder, &names[at], connect);
+        if (error != 0) {
+            log_error("xen: %s/%s cannot be used: error %d", folder, &names[at], -error);
+        }
+    }
+}
+
+void xenbus_probe(void)
+{
+    probe_kind("device/vbd", blkfront_connect);
+}
