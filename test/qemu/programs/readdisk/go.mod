@@ -1,0 +1,3 @@
+module readdisk
+
+go 1.24

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""Builds the laboratory out of Debian's packages, which are only unpacked: the hypervisor, dom0's
+kernel and an initramfs with the toolstack. All of it is kept in build/xen-lab until packages.txt,
+init.sh or this file changes."""
+
+import gzip
+import hashlib
+import lzma
+import os
+import pathlib
+import re
+import shutil
+import stat
+import struct
+import subprocess
+
+HERE = pathlib.Path(__file__).parent
+LAB = HERE.parent.parent.parent / "build" / "xen-lab"
+XEN = "4.17"
+
+PROGRAMS = [
+    *(
+        f"usr/lib/xen-{XEN}/bin/{name}"
+        for name in "xl xenstored xenconsoled xen-init-dom0 libxl-save-helper xenctx".split()
+    ),
+    *(f"usr/bin/xenstore-{name}" for name in "ls read write rm exists watch".split()),
+    "bin/busybox",
+]
+# Loaded by pthread_cancel when it is needed: xl aborts without it.
+DLOPENED = ["lib/x86_64-linux-gnu/libgcc_s.so.1"]
+LIBRARY_FOLDERS = [
+    "lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu",
+    "lib64",
+    f"usr/lib/xen-{XEN}/lib/x86_64-linux-gnu",
+]
+MODULES = (
+    "xen-evtchn xen-privcmd xen-gntdev xen-gntalloc xenfs xen-netback xen-blkback bridge loop"
+    " virtio_pci virtio_net 9p 9pnet_virtio"
+).split()
+FOLDERS = (
+    "proc sys dev run tmp job usr/sbin etc/xen/scripts var/lib/xen var/lib/xenstored var/log/xen"
+).split()
+
+
+def run(*words, **options):
+    return subprocess.run(words, check=True, capture_output=True, **options).stdout
+
+
+def packages():
+    lines = (HERE / "packages.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def unpack_packages(root):
+    folder = LAB / "packages"
+    folder.mkdir()
+    download = ("apt-get", "-o", "APT::Sandbox::User=root", "download", *packages())
+    if subprocess.run(download, cwd=folder, capture_output=True).returncode != 0:
+        run("apt-get", "update")  # there were no lists of packages, or old ones
+        run(*download, cwd=folder)
+    for package in sorted(folder.iterdir()):
+        run("dpkg", "-x", package, root)
+    shutil.rmtree(folder)
+
+
+def kernel_elf(path):
+    """The ELF file inside a bzImage (Linux, Documentation/arch/x86/boot.rst)."""
+    image = path.read_bytes()
+    start = (image[0x1F1] + 1) * 512 + struct.unpack_from("<I", image, 0x248)[0]
+    size = struct.unpack_from("<I", image, 0x24C)[0]
+    # The compressed stream is followed by its size.
+    return lzma.LZMADecompressor().decompress(image[start : start + size])
+
+
+def closure(root, names):
+    """The shared libraries that programs need, as pairs of a path in `root` and one in dom0."""
+    found, todo = {}, [root / name for name in names]
+    while todo:
+        text = run("readelf", "-dlW", todo.pop()).decode()
+        needed = re.findall(r"NEEDED.*\[(.*?)\]", text)
+        needed += [os.path.basename(p) for p in re.findall(r"interpreter: (.*?)\]", text)]
+        for name in needed:
+            if name not in found:
+                place = next(root / f / name for f in LIBRARY_FOLDERS if (root / f / name).exists())
+                found[name] = place
+                todo.append(place)
+    return [
+        (place, f"lib64/{name}" if name.startswith("ld-") else f"lib/x86_64-linux-gnu/{name}")
+        for name, place in found.items()
+    ]
+
+
+def modules(root):
+    """The kernel's modules that are wanted and those that they need."""
+    index = {p.stem.replace("-", "_"): p for p in (root / "lib/modules").rglob("*.ko")}
+    found, todo = set(), list(MODULES)
+    while todo:
+        name = todo.pop().replace("-", "_")
+        if name not in found:
+            found.add(name)
+            depends = re.search(rb"\0depends=([^\0]*)\0", index[name].read_bytes())[1].decode()
+            todo += [d for d in depends.split(",") if d]
+    return [index[name] for name in sorted(found)]
+
+
+class Archive:
+    """A cpio archive in the "new ASCII" format (Linux, Documentation/driver-api/early-userspace/
+    buffer-format.rst)."""
+
+    def __init__(self):
+        self.parts, self.names = [], set()
+
+    def add(self, name, mode, contents=b""):
+        for parent in reversed(pathlib.PurePath(name).parents):
+            if str(parent) != "." and str(parent) not in self.names:
+                self.add(str(parent), stat.S_IFDIR | 0o755)
+        if name in self.names:
+            return
+        self.names.add(name)
+        fields = [len(self.names), mode, 0, 0, 1, 0, len(contents), 0, 0, 0, 0, len(name) + 1, 0]
+        head = b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"
+        for part in (head, contents):
+            self.parts.append(part + b"\0" * (-len(part) % 4))
+
+    def add_file(self, name, path, mode=0o755):
+        self.add(name, stat.S_IFREG | mode, path.read_bytes())
+
+    def link(self, name, target):
+        self.add(name, stat.S_IFLNK | 0o777, target.encode())
+
+    def bytes(self):
+        self.add("TRAILER!!!", 0)
+        return b"".join(self.parts)
+
+
+def initramfs(root):
+    archive = Archive()
+    for folder in FOLDERS:
+        archive.add(folder, stat.S_IFDIR | 0o755)
+    for name in PROGRAMS:
+        archive.add_file(name, root / name)
+        if name.startswith("usr/lib/xen"):
+            archive.link(f"usr/sbin/{os.path.basename(name)}", f"/{name}")
+    for applet in run(root / "bin/busybox", "--list").decode().split():
+        archive.link(f"bin/{applet}", "busybox")
+    for place, name in closure(root, PROGRAMS):
+        archive.add_file(name, place)
+    for name in DLOPENED:
+        archive.add_file(name, root / name)
+    found = modules(root)
+    for path in found:
+        archive.add_file(str(path.relative_to(root)), path, 0o644)
+    release = found[0].relative_to(root).parts[2]
+    run(root / "bin/busybox", "depmod", "-b", root, release)
+    for name in ("modules.dep", "modules.alias", "modules.symbols"):
+        path = root / "lib/modules" / release / name
+        if path.exists():
+            archive.add_file(str(path.relative_to(root)), path, 0o644)
+    archive.add_file("etc/xen/xl.conf", root / "etc/xen/xl.conf", 0o644)
+    archive.add_file("init", HERE / "init.sh")
+    for script in ("block", "vif-bridge"):
+        archive.add_file(f"etc/xen/scripts/{script}", HERE / "hotplug.sh")
+    return gzip.compress(archive.bytes(), 1)
+
+
+def build():
+    """Returns the folder with `xen`, `dom0` (a kernel) and `initramfs`."""
+    sources = [HERE / n for n in ("packages.txt", "init.sh", "hotplug.sh", "build.py")]
+    stamp = hashlib.sha256(b"".join(s.read_bytes() for s in sources)).hexdigest()
+    if (LAB / "stamp").exists() and (LAB / "stamp").read_text() == stamp:
+        return LAB
+    shutil.rmtree(LAB, ignore_errors=True)
+    root = LAB / "root"
+    root.mkdir(parents=True)
+    unpack_packages(root)
+    boot = root / "boot"
+    (LAB / "xen").write_bytes(gzip.decompress((boot / f"xen-{XEN}-amd64.gz").read_bytes()))
+    (LAB / "dom0").write_bytes(kernel_elf(next(boot.glob("vmlinuz-*"))))
+    (LAB / "initramfs").write_bytes(initramfs(root))
+    shutil.rmtree(root)
+    (LAB / "stamp").write_text(stamp)
+    return LAB

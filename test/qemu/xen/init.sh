@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# dom0: the toolstack's daemons, then commands from the host. Each line on the second serial port names a script in /job, a
+# folder of the host; its output goes to a file beside it, its status back as a line.
+export PATH=/bin:/usr/sbin:/usr/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs run /run
+ln -s /run /var/run
+mkdir -p /run/xen /run/xenstored /run/lock /var/lib/xen/dump
+for module in xen-evtchn xen-privcmd xen-gntdev xen-gntalloc xenfs xen-netback xen-blkback bridge loop \
+    virtio_pci virtio_net 9p 9pnet_virtio; do
+    modprobe $module
+done
+mount -t xenfs xenfs /proc/xen
+mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=262144 job /job
+xenstored --pid-file /run/xen/xenstored.pid
+xen-init-dom0
+xenconsoled --log=guest --log-dir=/job/console --pid-file=/run/xenconsoled.pid
+brctl addbr xenbr0
+brctl addif xenbr0 eth0
+ip link set lo up
+ip link set eth0 up
+ip addr add 10.0.0.1/24 dev xenbr0
+ip link set xenbr0 up
+stty -F /dev/ttyS1 raw -echo
+exec < /dev/ttyS1 > /dev/ttyS1
+echo ready
+while read -r job; do
+    sh "/job/$job" > "/job/$job.out" 2>&1 < /dev/null
+    echo "$job $?"
+done
