@@ -77,8 +77,7 @@ int xenbus_alloc_channel(const struct xenbus_device *device, uint32_t *port)
     return (int)error;
 }
 
-static int probe_device(const char *folder, const char *name,
-                        int (*connect)(const struct xenbus_device *device))
+static int probe_device(const char *folder, const char *name, xenbus_connect_fn *connect)
 {
     struct xenbus_device device;
     char path[XENBUS_PATH_MAX];
@@ -101,7 +100,7 @@ static int probe_device(const char *folder, const char *name,
     return error != 0 ? error : connect(&device);
 }
 
-static void probe_kind(const char *folder, int (*connect)(const struct xenbus_device *device))
+static void probe_kind(const char *folder, xenbus_connect_fn *connect)
 {
     char names[NAMES_MAX];
     long length = xenstore_directory(folder, names, sizeof(names));
@@ -116,4 +115,7 @@ static void probe_kind(const char *folder, int (*connect)(const struct xenbus_de
 void xenbus_probe(void)
 {
     probe_kind("device/vbd", blkfront_connect);
+    if (netfront_connect != NULL) {
+        probe_kind("device/vif", netfront_connect);
+    }
 }
