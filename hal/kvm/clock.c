@@ -570,6 +570,10 @@ static uint64_t rtc_seconds(void)
  * crystal's rate and its multiplier (Intel SDM 2A, CPUID leaf 0x15). */
 static uint64_t cpuid_hz(bool kvm)
 {
+    uint64_t xen = xen_pvh_tsc_hz();
+    if (xen != 0) {
+        return xen;
+    }
     if (is_virtual()) {
         struct cpuid c = cpuid(0x40000000, 0);
         bool vmware =
@@ -618,6 +622,9 @@ void clock_init(void)
     vvar_page.mode = 1;
     if (have_kvmclock) {
         kvmclock_finish(features);
+    }
+    if (vvar_page.wall_offset == 0) {
+        vvar_page.wall_offset = xen_pvh_wall_offset();
     }
     if (vvar_page.wall_offset == 0) {
         uint64_t seconds = rtc_seconds();

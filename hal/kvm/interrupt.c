@@ -109,6 +109,9 @@ void platform_interrupt(struct regs *regs)
     case VECTOR_ALIVE:
         apic_eoi();
         return;
+    case VECTOR_XEN:
+        xen_pvh_interrupt();
+        return;
     case VECTOR_STOP:
         apic_eoi();
         smp_stop_self();

@@ -22,6 +22,7 @@
 #define VECTOR_TLB 0xf2
 #define VECTOR_STOP 0xf3
 #define VECTOR_ALIVE 0xf4 /* a new CPU wakes the one that waits for it */
+#define VECTOR_XEN 0xf5   /* Xen's event channels; no EOI */
 #define VECTOR_SPURIOUS 0xff
 
 /* --- instructions ----------------------------------------------------------------------------- */
@@ -261,6 +262,19 @@ uint64_t clock_refine_at(void);
 void clock_refine(void);
 /* A new CPU and the boot CPU call this at about the same time: compares their TSCs. */
 void clock_check_cpu(unsigned new_cpu, bool is_new);
+
+/* --- hal/xen/pvh.c: a guest of Xen that came by the PVH entry ----------------------------------
+ */
+
+/* Before the console, while the text is writable: whether Xen is there; then its console and the
+ * end of the machine have taken their places. */
+bool xen_pvh_find(void);
+void xen_pvh_console(void);
+/* 0 when there is no Xen. */
+uint64_t xen_pvh_tsc_hz(void);
+uint64_t xen_pvh_wall_offset(void);
+/* For VECTOR_XEN. */
+void xen_pvh_interrupt(void);
 
 /* --- entropy.c ---------------------------------------------------------------------------------
  */

@@ -41,6 +41,9 @@ _Noreturn void kvm_start(uint32_t magic, uint64_t information, uint64_t offset)
     sched_boot_cpu_init();
     cpu_setup(&cpu_by_id(0)->hal, NULL);
     x86_xstate_init();
+    if (magic != MULTIBOOT2_BOOT_MAGIC) {
+        xen_pvh_find();
+    }
     console_early_init();
     clock_begin_calibration();
     if (magic == MULTIBOOT2_BOOT_MAGIC) {

@@ -304,3 +304,27 @@ union blkif_request {
     } response;
 };
 _Static_assert(sizeof(union blkif_request) == 112, "union blkif_request");
+
+/* --- guests with hardware virtualisation (hvm/hvm_op.h, hvm/params.h, memory.h) --------------- */
+
+#define HVMOP_SET_PARAM 0
+#define HVMOP_GET_PARAM 1
+struct hvm_param {
+    uint16_t domid, pad;
+    uint32_t index;
+    uint64_t value;
+};
+#define HVM_PARAM_CALLBACK_IRQ 0
+#define HVM_PARAM_STORE_PFN 1
+#define HVM_PARAM_STORE_EVTCHN 2
+#define HVM_PARAM_CONSOLE_PFN 17
+#define HVM_PARAM_CONSOLE_EVTCHN 18
+
+#define XENMEM_ADD_TO_PHYSMAP 7
+#define XENMAPSPACE_SHARED_INFO 0
+#define XENMAPSPACE_GRANT_TABLE 1
+struct xen_add_to_physmap {
+    uint16_t domid, size;
+    uint32_t space;
+    uint64_t idx, gpfn;
+};

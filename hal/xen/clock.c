@@ -13,8 +13,7 @@ static bool stable;
 static uint64_t last; /* the latest reading of any CPU; atomic, when not stable */
 static uint64_t tsc_hz;
 
-/* Xen's system time, ns. `tsc` gets the TSC that it was computed from. */
-static uint64_t system_time(const volatile struct vcpu_time_info *t, uint64_t *tsc)
+uint64_t xen_system_time(const volatile struct vcpu_time_info *t, uint64_t *tsc)
 {
     uint32_t version;
     uint64_t ns;
@@ -37,7 +36,7 @@ static const volatile struct vcpu_time_info *own_time(void)
 
 uint64_t xen_clock_monotonic(void)
 {
-    uint64_t tsc, ns = system_time(own_time(), &tsc) - zero;
+    uint64_t tsc, ns = xen_system_time(own_time(), &tsc) - zero;
     if (stable) {
         return ns;
     }
@@ -80,26 +79,25 @@ int clock_bind_timer(unsigned cpu)
     return error != 0 ? (int)error : event_bind(bind.port, cpu, timer_expired, NULL);
 }
 
-static void read_wall_clock(void)
+uint64_t xen_wall_clock(void)
 {
     const volatile struct shared_info *s = shared_info;
     uint32_t version;
-    uint64_t seconds, nanoseconds;
+    uint64_t ns;
     do {
         version = s->wc_version & ~1u;
         __asm__ volatile("" ::: "memory");
-        seconds = (uint64_t)s->wc_sec_hi << 32 | s->wc_sec;
-        nanoseconds = s->wc_nsec;
+        ns = ((uint64_t)s->wc_sec_hi << 32 | s->wc_sec) * NS_PER_SECOND + s->wc_nsec;
         __asm__ volatile("" ::: "memory");
     } while (s->wc_version != version);
-    vvar_page.wall_offset = seconds * NS_PER_SECOND + nanoseconds + zero;
+    return ns;
 }
 
 /* The program may read the TSC by itself: `mult` has the shift in it. */
 static void fill_vvar(const struct vcpu_time_info *t)
 {
     struct vvar *v = &vvar_page;
-    v->base_ns = system_time(t, &v->tsc_base) - zero;
+    v->base_ns = xen_system_time(t, &v->tsc_base) - zero;
     v->mult = t->tsc_shift >= 0 ? (uint64_t)t->tsc_to_system_mul << t->tsc_shift
                                 : (uint64_t)t->tsc_to_system_mul >> -t->tsc_shift;
     v->mode = 1;
@@ -112,10 +110,10 @@ void clock_start(void)
     if (t->tsc_to_system_mul == 0 || t->tsc_shift < -31 || t->tsc_shift > 31) {
         panic("clock: Xen gives no rate of the TSC");
     }
-    zero = system_time(t, &tsc) - 1;
+    zero = xen_system_time(t, &tsc) - 1;
     uint64_t hz = (NS_PER_SECOND << 32) / t->tsc_to_system_mul;
     tsc_hz = t->tsc_shift >= 0 ? hz >> t->tsc_shift : hz << -t->tsc_shift;
-    read_wall_clock();
+    vvar_page.wall_offset = xen_wall_clock() + zero;
     stable = (t->flags & PVCLOCK_TSC_STABLE_BIT) != 0;
     if (stable) {
         fill_vvar(t);

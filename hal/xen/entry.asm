@@ -140,12 +140,13 @@ xen_syscall_callback:
     mov rsp, [rsp + 5 * 8]
     jmp syscall_entry
 
-; RAX: the number. RCX and R11 are spoilt.
+; RAX: the number. RCX and R11 are spoilt. Under PVH VMCALL or VMMCALL takes SYSCALL's place (replace.c).
 align 16
 xen_hypercall:
     syscall
 hypercall_done:
     ret
+    nop
 
 ; RSP: the vector of a struct regs; what lies below has been popped. Events are masked. The hypercall's frame is the
 ; CPU's with a word of flags below, then RCX, R11 and RAX.

@@ -49,6 +49,9 @@ int event_bind(uint32_t port, unsigned cpu, event_handler *handler, void *contex
     if (port >= EVENT_CHANNELS) {
         return -ENOSPC;
     }
+    if (xen_is_pvh) {
+        cpu = 0; /* where the vector arrives */
+    }
     bool irq = spin_lock_irqsave(&event_lock);
     struct binding *block = make_block(port);
     if (block != NULL) {

@@ -12,10 +12,10 @@
 
 #define FRAMES_MAX 64 /* what Xen gives a domain unless it is told otherwise */
 #define PER_FRAME (PAGE_SIZE / sizeof(struct grant_entry))
-#define TABLE_ADDRESS (KERNEL_MAP_END - (1ul << 39))
+#define TABLE_ADDRESS (KERNEL_MAP_END - (1ul << 39)) /* a PV guest maps the frames there */
 
-static volatile struct grant_entry *const table = (volatile struct grant_entry *)TABLE_ADDRESS;
-static uint32_t *next_free[FRAMES_MAX]; /* the links: a page for two frames' references */
+static struct grant_entry *frames[FRAMES_MAX];
+static uint32_t *next_free[FRAMES_MAX]; /* the links, a page for each frame */
 static uint32_t first_free;             /* 0: none; the reference 0 is reserved */
 static unsigned frame_count;
 static struct spinlock grant_lock = SPINLOCK_INIT(LOCK_CLASS_NONE);
@@ -25,12 +25,35 @@ static uint32_t *link_of(uint32_t reference)
     return &next_free[reference / PER_FRAME][reference % PER_FRAME];
 }
 
+static struct grant_entry *entry_of(uint32_t reference)
+{
+    return &frames[reference / PER_FRAME][reference % PER_FRAME];
+}
+
+/* Maps the next frame of the table. */
+static int map_frame(void)
+{
+    if (xen_is_pvh) {
+        uint64_t page = page_alloc(0, PAGE_ZERO);
+        frames[frame_count] = direct_map(page);
+        return page == 0 ? -ENOMEM
+                         : xen_pvh_share(XENMAPSPACE_GRANT_TABLE, frame_count, frames[frame_count]);
+    }
+    uint64_t list[FRAMES_MAX];
+    struct gnttab_setup_table setup = {
+        .dom = DOMID_SELF, .nr_frames = frame_count + 1, .frame_list = list};
+    long error = hypercall3(HYPERCALL_GRANT_TABLE_OP, GNTTABOP_SETUP_TABLE, (uint64_t)&setup, 1);
+    if (error != 0 || setup.status != 0) {
+        return -ENOSPC;
+    }
+    uintptr_t address = TABLE_ADDRESS + frame_count * PAGE_SIZE;
+    frames[frame_count] = (struct grant_entry *)address;
+    return mmu_map_table(address, list[frame_count]);
+}
+
 /* Asks for one more frame. grant_lock is held. */
 static int grow(void)
 {
-    uint64_t frames[FRAMES_MAX];
-    struct gnttab_setup_table setup = {
-        .dom = DOMID_SELF, .nr_frames = frame_count + 1, .frame_list = frames};
     if (frame_count == FRAMES_MAX) {
         return -ENOSPC;
     }
@@ -38,22 +61,17 @@ static int grow(void)
     if (links == 0) {
         return -ENOMEM;
     }
-    long error = hypercall3(HYPERCALL_GRANT_TABLE_OP, GNTTABOP_SETUP_TABLE, (uint64_t)&setup, 1);
-    int result = error != 0 || setup.status != 0
-                     ? -ENOSPC
-                     : mmu_map_table(TABLE_ADDRESS + frame_count * PAGE_SIZE, frames[frame_count]);
-    if (result != 0) {
+    int error = map_frame();
+    if (error != 0) {
         page_free(links, 0);
-        return result;
+        return error;
     }
     next_free[frame_count] = direct_map(links);
     uint32_t first = frame_count++ * PER_FRAME;
-    for (uint32_t reference = first + PER_FRAME - 1; reference + 1 > first; reference--) {
+    for (uint32_t reference = first + PER_FRAME; reference-- > first;) {
         if (reference >= GRANTS_RESERVED) {
             *link_of(reference) = first_free;
             first_free = reference;
-        } else if (reference == 0) {
-            break;
         }
     }
     return 0;
@@ -73,20 +91,22 @@ int grant_alloc(uint32_t *reference)
 
 void grant_give(uint32_t reference, uint16_t domain, const void *page, bool read_only)
 {
-    table[reference].frame = (uint32_t)mmu_frame(direct_map_physical(page));
-    table[reference].domid = domain;
-    __atomic_store_n(&table[reference].flags, GTF_PERMIT_ACCESS | (read_only ? GTF_READONLY : 0),
+    struct grant_entry *entry = entry_of(reference);
+    entry->frame = (uint32_t)mmu_frame(direct_map_physical(page));
+    entry->domid = domain;
+    __atomic_store_n(&entry->flags, GTF_PERMIT_ACCESS | (read_only ? GTF_READONLY : 0),
                      __ATOMIC_RELEASE);
 }
 
 bool grant_take_back(uint32_t reference)
 {
-    uint16_t flags = __atomic_load_n(&table[reference].flags, __ATOMIC_ACQUIRE);
+    struct grant_entry *entry = entry_of(reference);
+    uint16_t flags = __atomic_load_n(&entry->flags, __ATOMIC_ACQUIRE);
     do {
         if ((flags & (GTF_READING | GTF_WRITING)) != 0) {
             return false;
         }
-    } while (!__atomic_compare_exchange_n(&table[reference].flags, &flags, 0, false,
-                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    } while (!__atomic_compare_exchange_n(&entry->flags, &flags, 0, false, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_ACQUIRE));
     return true;
 }

@@ -46,7 +46,7 @@ static struct spinlock mmu_lock = SPINLOCK_INIT(LOCK_CLASS_NONE);
 
 uint64_t mmu_frame(uint64_t physical)
 {
-    return p2m[physical >> PAGE_SHIFT];
+    return xen_is_pvh ? physical >> PAGE_SHIFT : p2m[physical >> PAGE_SHIFT];
 }
 
 uint64_t mmu_physical(uint64_t frame)
@@ -61,7 +61,7 @@ uint64_t mmu_root_frame(void)
 
 static uint64_t machine(uint64_t physical)
 {
-    return mmu_frame(physical) << PAGE_SHIFT;
+    return p2m[physical >> PAGE_SHIFT] << PAGE_SHIFT;
 }
 
 static uint64_t entry_physical(uint64_t entry)

@@ -4,8 +4,8 @@
  * copied into pages that stay granted; a page in which a frame was received is taken back before
  * core sees it, so what core reads cannot change, and is granted anew when core has given it back.
  * Transmit and flush have one caller at a time for each queue, poll and enable_interrupt another;
- * rx_lock guards the pages that core gives back, tx_lock what poll and transmit share. What the back
- * end writes is copied and checked; what no back end may write closes the device. */
+ * rx_lock guards the pages that core gives back, tx_lock what poll and transmit share. What the
+ * back end writes is copied and checked; what no back end may write closes the device. */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
@@ -310,8 +310,8 @@ static void reclaim(struct netfront_queue *queue)
 {
     struct netfront *net = queue->net;
     uint32_t ready = __atomic_load_n(&queue->tx->header.rsp_prod, __ATOMIC_ACQUIRE);
-    if (ready - queue->tx_cons > __atomic_load_n(&queue->tx_pushed, __ATOMIC_RELAXED) -
-                                     queue->tx_cons) {
+    if (ready - queue->tx_cons >
+        __atomic_load_n(&queue->tx_pushed, __ATOMIC_RELAXED) - queue->tx_cons) {
         close(net, "the back end's index is beyond the transmit ring");
         return;
     }
@@ -421,7 +421,8 @@ static bool next_response(struct netfront_queue *queue, uint32_t ready, union rx
     return *buffer != NULL;
 }
 
-/* The extra information that follows the first piece of a frame; its entry's page is posted anew. */
+/* The extra information that follows the first piece of a frame; its entry's page is posted anew.
+ */
 static bool read_extras(struct netfront_queue *queue, uint32_t ready, struct net_offload *offload)
 {
     union rx_entry entry;
@@ -535,8 +536,7 @@ static bool enable_interrupt(struct netdev *device, unsigned index)
     __atomic_store_n(&queue->rx->header.rsp_event, queue->rx_cons + 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&queue->tx->header.rsp_event, queue->tx_cons + in_flight / 2 + 1,
                      __ATOMIC_SEQ_CST);
-    uint32_t sent =
-        __atomic_load_n(&queue->tx->header.rsp_prod, __ATOMIC_SEQ_CST) - queue->tx_cons;
+    uint32_t sent = __atomic_load_n(&queue->tx->header.rsp_prod, __ATOMIC_SEQ_CST) - queue->tx_cons;
     return is_gone(queue->net) ||
            (__atomic_load_n(&queue->rx->header.rsp_prod, __ATOMIC_SEQ_CST) == queue->rx_cons &&
             sent < in_flight / 2 + 1);
@@ -695,11 +695,10 @@ static void read_properties(struct netfront *net)
             device->features |= NETDEV_TX_TSO6;
         }
     }
-    uint64_t queues =
-        xenbus_backend_number(&net->bus, "multi-queue-max-queues", HAL_MAX_CPUS, 1);
-    device->queue_count = queues == 0                 ? 1
+    uint64_t queues = xenbus_backend_number(&net->bus, "multi-queue-max-queues", HAL_MAX_CPUS, 1);
+    device->queue_count = queues == 0                ? 1
                           : queues < hal_cpu_count() ? (unsigned)queues
-                                                      : hal_cpu_count();
+                                                     : hal_cpu_count();
 }
 
 int netfront_connect(const struct xenbus_device *bus)

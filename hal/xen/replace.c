@@ -24,6 +24,7 @@ void xen_set_hostlink(bool on);
 uint64_t xen_time_of_slow_access(void);
 void xen_switch_stacks(void);
 extern const char return_from_frame[], switch_stacks[];
+extern uint8_t xen_hypercall[];
 
 extern const int32_t ring0_sites_start[], ring0_sites_end[]; /* each relative to itself */
 
@@ -44,6 +45,18 @@ static const struct replacement replacements[] = {
     {switch_stacks, xen_switch_stacks},
 };
 #undef XEN_REPLACE
+
+/* Under PVH, where all else is hal/kvm's. */
+static const struct replacement pvh_replacements[] = {
+    {hal_console_write, xen_console_write},
+    {hal_console_has_error_stream, xen_console_has_error_stream},
+    {hal_console_enable_input, xen_console_enable_input},
+    {console_set_hostlink, xen_nothing},
+    {console_break_lock, xen_console_break_lock},
+    {console_early_init, xen_pvh_console},
+    {hal_shutdown, xen_shutdown},
+    {hal_late_init, xen_pvh_late_init},
+};
 
 /* What stands for an instruction, told by its first or its last byte. */
 static const struct ring0_instruction {
@@ -76,12 +89,25 @@ static void replace_instruction(uint8_t *site)
     panic("an instruction that nothing stands for at %p", (void *)site);
 }
 
+static void replace_functions(const struct replacement *table, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        put((uint8_t *)table[i].function, JUMP, table[i].by);
+    }
+}
+
 void replace_all(void)
 {
     for (const int32_t *site = ring0_sites_start; site < ring0_sites_end; site++) {
         replace_instruction((uint8_t *)site + *site);
     }
-    for (unsigned i = 0; i < sizeof(replacements) / sizeof(replacements[0]); i++) {
-        put((uint8_t *)replacements[i].function, JUMP, replacements[i].by);
-    }
+    replace_functions(replacements, sizeof(replacements) / sizeof(replacements[0]));
+}
+
+void replace_for_pvh(bool intel)
+{
+    static const uint8_t vmcall_ret[] = {0x0f, 0x01, 0xc1, 0xc3};
+    static const uint8_t vmmcall_ret[] = {0x0f, 0x01, 0xd9, 0xc3};
+    memcpy(xen_hypercall, intel ? vmcall_ret : vmmcall_ret, sizeof(vmcall_ret));
+    replace_functions(pvh_replacements, sizeof(pvh_replacements) / sizeof(pvh_replacements[0]));
 }

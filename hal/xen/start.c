@@ -54,11 +54,24 @@ _Noreturn void xen_start(struct start_info *info)
     core_main();
 }
 
+int xen_shared_info_init(void)
+{
+    int error = 0;
+    if (xen_is_pvh) {
+        error = xen_pvh_share(XENMAPSPACE_SHARED_INFO, 0, shared_info_page);
+    } else {
+        mmu_map_frame(shared_info_page, shared_info_frame);
+    }
+    if (error == 0) {
+        shared_info = (struct shared_info *)shared_info_page;
+        memset(shared_info->evtchn_mask, 0xff, sizeof(shared_info->evtchn_mask));
+    }
+    return error;
+}
+
 void xen_init(void)
 {
-    mmu_map_frame(shared_info_page, shared_info_frame);
-    shared_info = (struct shared_info *)shared_info_page;
-    memset(shared_info->evtchn_mask, 0xff, sizeof(shared_info->evtchn_mask));
+    xen_shared_info_init();
     mmu_protect();
     cpus_init();
     clock_start();
@@ -90,11 +103,16 @@ static void xenbus_first(void)
     xenbus_probe();
 }
 
-void xen_late_init(void)
+void xen_bus_init(uint64_t page, uint32_t port)
 {
-    if (xenstore_start(direct_map(store_page), store_port, xenbus_first) != 0) {
+    if (xenstore_start(direct_map(page), port, xenbus_first) != 0) {
         log_error("xen: no xenstore: no devices");
     }
+}
+
+void xen_late_init(void)
+{
+    xen_bus_init(store_page, store_port);
 }
 
 uint64_t xen_time_of_slow_access(void)
@@ -107,7 +125,8 @@ _Noreturn void xen_shutdown(enum hal_shutdown_reason reason, int status)
 {
     (void)status;
     hal_irq_disable();
-    xen_cpu_stop_others();
+    hal_cpu_stop_others();
+    xen_console_break_lock();
     xen_console_flush();
     uint32_t why = SHUTDOWN_POWEROFF;
     if (reason == HAL_SHUTDOWN_PANIC) {

@@ -62,6 +62,24 @@ void xen_nothing(void);
 
 /* First of all, while the text is still writable. */
 void replace_all(void);
+/* For PVH: the few functions that are Xen's there, and the instruction for hypercalls. */
+void replace_for_pvh(bool intel);
+
+/* --- start.c ---------------------------------------------------------------------------------- */
+
+/* Maps the page of shared_info, if it has not been. -errno. */
+int xen_shared_info_init(void);
+
+/* Starts xenstore, whose page is at `page`, and with it the devices. Thread context. */
+void xen_bus_init(uint64_t page, uint32_t port);
+
+/* --- pvh.c ------------------------------------------------------------------------------------ */
+
+extern bool xen_is_pvh;
+
+/* Xen's page `index` of `space` takes the place of `page`. -errno. */
+int xen_pvh_share(unsigned space, uint64_t index, const void *page);
+void xen_pvh_late_init(void);
 
 /* --- mmu.c: page tables, kept by Xen ---------------------------------------------------------- */
 
@@ -72,14 +90,14 @@ void mmu_init(const struct start_info *info);
 /* The final maps of the image; nothing else stays below the program's addresses. */
 void mmu_protect(void);
 
-/* The machine frame of a page; also before mmu_init, when `info` is given. */
+/* The frame of a page as hypercalls and other domains know it; after mmu_init. */
 uint64_t mmu_frame(uint64_t physical);
 uint64_t mmu_physical(uint64_t frame);
 
 /* The machine frame of the top-level table. */
 uint64_t mmu_root_frame(void);
 
-/* Maps a frame of a table of Xen's at an unused address of the kernel map. -ENOMEM. */
+/* Maps a frame of a table of Xen's at an unused address of the kernel map. PV only. -ENOMEM. */
 int mmu_map_table(uintptr_t address, uint64_t frame);
 
 /* Maps a frame that is not ours (Xen's shared_info) over a page of the image. */
@@ -94,6 +112,11 @@ void cpu_init_boot(const uint64_t *frames);
 void cpus_init(void);
 
 /* --- clock.c ---------------------------------------------------------------------------------- */
+
+/* Xen's system time, ns, by the parameters of a CPU. `tsc` gets what it was computed from. */
+uint64_t xen_system_time(const volatile struct vcpu_time_info *t, uint64_t *tsc);
+/* ns from the epoch to the zero of system time. */
+uint64_t xen_wall_clock(void);
 
 /* The boot CPU: the clock and its timer work from now on. */
 void clock_start(void);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The same programs as domains of a real Xen (xen/lab.py), with what is particular to them."""
+"""The same programs as domains of a real Xen (xen/lab.py), paravirtual and with hardware
+virtualisation, with what is particular to them."""
 
 import hashlib
 import random
@@ -20,10 +21,10 @@ def lab():
     made.close()
 
 
-@pytest.fixture
-def domain(lab, image):
-    """domain(NAME, ...): the program's image as a domain; see Lab.create."""
-    return lambda name, **options: lab.create(image(name), **options)
+@pytest.fixture(params=["pv", "pvh"])
+def domain(request, lab, image):
+    """domain(NAME, ...): the program's image as a domain of both kinds; see Lab.create."""
+    return lambda name, **options: lab.create(image(name), kind=request.param, **options)
 
 
 def test_functions_have_room_for_a_jump():
@@ -103,13 +104,14 @@ def test_every_call_of_the_benchmark(domain):
     assert "sha256_8k" in d.text()
 
 
-def test_a_prebuilt_program(lab, binary):
+@pytest.mark.parametrize("kind", ["pv", "pvh"])
+def test_a_prebuilt_program(lab, binary, kind):
     """Its SYSCALL instructions are not hypercalls."""
     built = guest.once(
         "hello-prebuilt.elf",
         lambda to: guest.tool("build", "--from", binary("hello"), "-o", to),
     )
-    d = lab.create(built)
+    d = lab.create(built, kind=kind)
     assert d.end() == "poweroff"
     assert d.text() == "Hello from Go, and nothing but Go.\n"
 
