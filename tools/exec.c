@@ -22,8 +22,8 @@ const struct option_table exec_options = {
              "status: for\n"
              "go test -exec 'unigornel exec' and go run -exec 'unigornel exec'. "
              "UNIGORNEL_EXEC_MEMORY (2G) and\n"
-             "UNIGORNEL_EXEC_CPUS (the host's, at most 4) change the defaults. Files it writes "
-             "stay inside.",
+             "UNIGORNEL_EXEC_CPUS (the host's, at most 4) change the defaults, and " EXEC_FILES
+             " (of unigornel\nmkfs) what it sees as its root. Files it writes stay inside.",
     .specs = run_specs,
     .count = RUN_OPTION_COUNT,
 };
@@ -61,7 +61,7 @@ static long default_cpus(void)
 int command_exec(char **words)
 {
     struct option_cursor cursor = {.table = &exec_options, .words = words};
-    const char *memory = getenv("UNIGORNEL_EXEC_MEMORY");
+    const char *memory = getenv("UNIGORNEL_EXEC_MEMORY"), *given = getenv(EXEC_FILES);
     struct run_settings settings = {
         .machine = {.kind = "microvm",
                     .accel = "auto",
@@ -92,7 +92,7 @@ int command_exec(char **words)
     int status = STATUS_FAILED;
     if (image &&
         link_files(program, base_name(program), NULL, &(struct link_options){0}, image) == 0 &&
-        (files = workdir_image(directory))) {
+        (files = given ? copy_string(given) : workdir_image(directory))) {
         for (char **variable = environ; *variable; variable++) {
             if (is_passed_on(*variable))
                 arguments_addf(&machine->kernel_words, "env.%s", *variable);

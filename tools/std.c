@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "tools/std.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -16,8 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/commands.h"
+#include "tools/mkfs.h"
 #include "tools/overlay.h"
 #include "tools/std_report.h"
+#include "tools/workdir.h"
 
 #define DEFAULT_TIMEOUT 900
 #define BOOT_SECONDS 60 /* more than the tests' own limit, so that they can say where they are */
@@ -97,6 +101,7 @@ struct suite {
     struct go_toolchain go;
     struct overlay overlay;
     char *folder;
+    char *root; /* the root file system of the standard library's packages; NULL: none yet */
     struct package *packages;
     size_t package_count;
     struct package_run *runs; /* cpu_counts of each package, one after the other */
@@ -239,6 +244,58 @@ static void make_runs(struct suite *suite)
         suite->packages[i].build.log = log_path(suite, suite->packages[i].path, "build");
 }
 
+/* Files that Go's tests look for on any Linux machine; the programs are only looked at. */
+static const char *const system_files[] = {"/etc/group",   "/etc/hosts",     "/etc/mime.types",
+                                           "/etc/passwd",  "/etc/protocols", "/etc/services",
+                                           "/usr/bin/cat", "/usr/bin/echo",  "/usr/bin/ls",
+                                           "/usr/bin/pwd", "/usr/bin/true"};
+
+/* GOROOT but for its programs and what they have built. */
+static int copy_goroot(const char *root, const char *stage)
+{
+    int result = 0;
+    DIR *directory = opendir(root);
+    struct dirent *entry;
+    while (directory && result == 0 && (entry = readdir(directory))) {
+        const char *name = entry->d_name;
+        if (name[0] == '.' || strcmp(name, "bin") == 0 || strcmp(name, "pkg") == 0)
+            continue;
+        char *path = format_string("%s/%s", root, name);
+        result = workdir_copy(path, stage);
+        free(path);
+    }
+    if (directory)
+        closedir(directory);
+    return result;
+}
+
+/* One root file system for all packages of the standard library: their tests read each other's
+ * files. 0, or -1 after a message. */
+static int make_root(struct suite *suite)
+{
+    char *folder = temporary_directory();
+    if (!folder)
+        return -1;
+    char *stage = format_string("%s/stage", folder);
+    suite->root = format_string("%s/root.erofs", folder);
+    int result = copy_goroot(suite->go.root, stage);
+    for (size_t i = 0; i < sizeof(system_files) / sizeof(*system_files) && result == 0; i++)
+        result = workdir_copy(system_files[i], stage);
+    if (result == 0)
+        result = make_file_system(stage, suite->root, false);
+    remove_tree(stage);
+    free(stage);
+    free(folder);
+    return result;
+}
+
+static bool is_standard(const struct suite *suite, const struct package *package)
+{
+    size_t length = strlen(suite->go.root);
+    return strncmp(package->directory, suite->go.root, length) == 0 &&
+           package->directory[length] == '/';
+}
+
 /* --- children
  * --------------------------------------------------------------------------------------------------------
  */
@@ -303,6 +360,12 @@ static int start_run(struct suite *suite, size_t index)
     const struct settings *settings = &suite->settings;
     const struct package *package = &suite->packages[index / settings->cpu_counts];
     struct arguments words = {0};
+    unsetenv(EXEC_FILES);
+    if (!settings->host && is_standard(suite, package)) {
+        if (!suite->root && make_root(suite) < 0)
+            return -1;
+        setenv(EXEC_FILES, suite->root, 1);
+    }
     if (!settings->host) {
         char *self = own_path();
         arguments_add(&words, self);
@@ -546,6 +609,7 @@ static void free_suite(struct suite *suite)
     free(suite->run_jobs);
     free(suite->packages);
     free(suite->folder);
+    free(suite->root);
     free(suite->settings.exceptions);
     exceptions_free(&suite->exceptions);
     overlay_free(&suite->overlay);

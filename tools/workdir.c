@@ -146,6 +146,16 @@ static int copy_entry(const char *from, const char *to, unsigned depth)
     return S_ISREG(status.st_mode) ? copy_file(from, to, &status) : 0;
 }
 
+int workdir_copy(const char *path, const char *stage)
+{
+    char *target = format_string("%s%s", stage, path), *parent = copy_string(target);
+    *strrchr(parent, '/') = '\0';
+    int result = make_directories(parent) < 0 ? -1 : copy_entry(path, target, 0);
+    free(target);
+    free(parent);
+    return result;
+}
+
 /* --- what is collected
  * ------------------------------------------------------------------------------------------------------
  */
@@ -172,13 +182,8 @@ static int collect_parents(const char *directory, const char *stage)
     }
     /* Without a module there is no telling whose the folders above are. */
     for (size_t i = 0; root && i < found.count && result == 0; i++) {
-        char *target = format_string("%s%s", stage, found.items[i]);
-        char *parent = copy_string(target);
-        *strrchr(parent, '/') = '\0';
         if (folder_size(found.items[i], true, 0) <= LIMIT)
-            result = make_directories(parent) < 0 ? -1 : copy_entry(found.items[i], target, 0);
-        free(parent);
-        free(target);
+            result = workdir_copy(found.items[i], stage);
     }
     arguments_free(&found);
     free(path);

@@ -8,3 +8,7 @@
  * to the one with go.mod, the testdata; and Go's lib/time/zoneinfo.zip. All keep their absolute
  * paths. Returns the image's path, or NULL after a message. */
 char *workdir_image(const char *directory);
+
+/* Copies a file, or a folder with all below it, to the same path below `stage`. What is not there
+ * is left out. 0, or -1 after a message. */
+int workdir_copy(const char *path, const char *stage);

@@ -10,7 +10,7 @@ import pytest
 import guest
 
 PACKAGES = (
-    *("bytes", "compress/flate", "container/heap", "container/list", "crypto/sha256", "encoding/hex"),
+    *("bytes", "path/filepath", "compress/flate", "container/heap", "container/list", "crypto/sha256", "encoding/hex"),
     *("errors", "fmt", "math", "math/bits", "regexp", "sort", "strings", "sync", "sync/atomic"),
     *("time", "unicode/utf16", "unicode/utf8"),
 )
