@@ -22,7 +22,7 @@
 static struct cpu boot_cpu;
 static struct thread boot_thread; /* becomes CPU 0's idle thread */
 static struct cpu *cpus[HAL_MAX_CPUS] = {&boot_cpu};
-static uint64_t idle_cpus; /* bit per CPU that idles; atomic */
+static uint64_t idle_cpus; /* bit per CPU that idles and that nobody has claimed; atomic */
 static uint64_t online_cpus = 1;
 
 extern char boot_stack_top[];
@@ -104,86 +104,115 @@ void sched_update_timer(void)
     }
 }
 
-/* Someone waits for this CPU: the running thread's slice begins. Interrupts masked. */
+/* Someone waits for this CPU: the running thread's slice ends SLICE_NS after it got the CPU.
+ * Interrupts masked. */
 static void start_slice(struct cpu *cpu)
 {
-    if (cpu->slice_end == UINT64_MAX && current_thread() != cpu->idle) {
-        cpu->slice_end = hal_clock_monotonic() + SLICE_NS;
+    struct thread *thread = current_thread();
+    if (cpu->slice_end != UINT64_MAX || thread == cpu->idle) {
+        return;
+    }
+    uint64_t end = cpu->switched_ns + SLICE_NS;
+    if (end <= hal_clock_monotonic()) {
+        set_reschedule(thread);
+    } else {
+        cpu->slice_end = end;
         sched_update_timer();
     }
 }
 
-/* Takes an idle CPU among `allowed`, `preferred` first, so that no other waker chooses it too.
- * NULL: none idles. */
-static struct cpu *claim_idle(uint64_t allowed, unsigned preferred)
-{
-    uint64_t idle = __atomic_load_n(&idle_cpus, __ATOMIC_RELAXED) & allowed;
-    while (idle != 0) {
-        unsigned id = (idle >> preferred & 1) != 0 ? preferred : (unsigned)__builtin_ctzll(idle);
-        uint64_t before = __atomic_fetch_and(&idle_cpus, ~(1ull << id), __ATOMIC_ACQ_REL);
-        if ((before >> id & 1) != 0) {
-            return cpus[id];
-        }
-        idle = before & allowed;
-    }
-    return NULL;
-}
-
+/* The CPUs that a thread may run on. */
 static uint64_t allowed_cpus(const struct thread *thread)
 {
-    uint64_t online = sched_online_cpus();
-    uint64_t allowed = thread->affinity & online;
-    return allowed != 0 ? allowed : online;
+    uint64_t allowed = __atomic_load_n(&thread->affinity, __ATOMIC_RELAXED) & sched_online_cpus();
+    return allowed != 0 ? allowed : sched_online_cpus();
 }
 
+static uint32_t queue_length(const struct cpu *cpu)
+{
+    return __atomic_load_n(&cpu->run_count, __ATOMIC_SEQ_CST);
+}
+
+/* Makes an idle CPU look at all queues; false: it does not idle, or is going to look already. */
+static bool wake_idle_cpu(struct cpu *cpu)
+{
+    uint64_t bit = 1ull << cpu->hal.id;
+    if ((__atomic_load_n(&idle_cpus, __ATOMIC_SEQ_CST) & bit) == 0 ||
+        (__atomic_fetch_and(&idle_cpus, ~bit, __ATOMIC_SEQ_CST) & bit) == 0) {
+        return false;
+    }
+    if (!__atomic_load_n(&cpu->polling, __ATOMIC_SEQ_CST)) {
+        kick(cpu);
+    }
+    return true;
+}
+
+/* Makes one of the idle CPUs in `allowed` look at all queues. */
+static void wake_idle_among(uint64_t allowed)
+{
+    uint64_t idle;
+    while ((idle = __atomic_load_n(&idle_cpus, __ATOMIC_SEQ_CST) & allowed) != 0 &&
+           !wake_idle_cpu(cpus[__builtin_ctzll(idle)])) {
+    }
+}
+
+/* Where a woken thread runs soonest: its last CPU if that idles, else another idle one; when none
+ * does, its last, or this one if fewer wait here. */
+static struct cpu *choose_cpu(const struct thread *thread, uint64_t allowed)
+{
+    struct cpu *last = cpus[thread->cpu];
+    uint64_t last_bit = 1ull << thread->cpu;
+    uint64_t idle = __atomic_load_n(&idle_cpus, __ATOMIC_RELAXED) & allowed;
+    if (idle != 0) {
+        return (idle & last_bit) != 0 ? last : cpus[__builtin_ctzll(idle)];
+    }
+    if ((allowed & last_bit) == 0) {
+        return cpus[__builtin_ctzll(allowed)];
+    }
+    struct cpu *self = this_cpu();
+    bool shorter = (allowed >> self->hal.id & 1) != 0 && queue_length(self) < queue_length(last);
+    return shorter ? self : last;
+}
+
+/* Puts the thread into the queue and finds it a CPU. Interrupts masked; the thread is runnable, on
+ * no queue and off every CPU. */
 static void push(struct cpu *cpu, struct thread *thread)
 {
+    uint64_t allowed = allowed_cpus(thread); /* once it is in the queue, it may run and end */
     spin_lock(&cpu->run_lock);
     thread->cpu = cpu->hal.id;
     list_push_back(&cpu->run_queue, &thread->run_node);
+    bool first = cpu->run_count == 0;
     __atomic_store_n(&cpu->run_count, cpu->run_count + 1, __ATOMIC_SEQ_CST);
     spin_unlock(&cpu->run_lock);
-}
-
-/* Makes `cpu` look at its queue, or at all queues when it was claimed. One that polls does so by
- * itself. */
-static void rouse(struct cpu *cpu)
-{
-    if (!__atomic_load_n(&cpu->polling, __ATOMIC_SEQ_CST)) {
+    if (wake_idle_cpu(cpu)) {
+        return;
+    }
+    wake_idle_among(allowed);
+    if (cpu == this_cpu()) {
+        start_slice(cpu);
+    } else if (first) { /* a slice has begun, or a kick is on its way, when others wait already */
         kick(cpu);
     }
 }
 
-/* After a push to a CPU that is busy: an idle one among `allowed` is to come and take the thread.
- * The thread itself may have run and ended by now. */
-static void call_idle(uint64_t allowed, unsigned preferred)
-{
-    struct cpu *cpu = claim_idle(allowed, preferred);
-    if (cpu != NULL) {
-        rouse(cpu);
-    }
-}
-
-/* Puts the thread where it runs soonest: on an idle CPU, else on its last. Interrupts masked; it is
- * runnable, on no queue and off every CPU. */
 static void enqueue(struct thread *thread)
 {
+    push(choose_cpu(thread, allowed_cpus(thread)), thread);
+}
+
+/* For a thread whose slice is over: this CPU's queue, or one with fewer waiting. */
+static void requeue(struct cpu *self, struct thread *thread)
+{
     uint64_t allowed = allowed_cpus(thread);
-    unsigned last = thread->cpu;
-    struct cpu *cpu = claim_idle(allowed, last);
-    if (cpu != NULL) {
-        push(cpu, thread);
-        rouse(cpu);
-        return;
+    struct cpu *best = (allowed >> self->hal.id & 1) != 0 ? self : NULL;
+    for (; allowed != 0 && (best == NULL || queue_length(best) != 0); allowed &= allowed - 1) {
+        struct cpu *cpu = cpus[__builtin_ctzll(allowed)];
+        if (best == NULL || queue_length(cpu) < queue_length(best)) {
+            best = cpu;
+        }
     }
-    cpu = cpus[(allowed >> last & 1) != 0 ? last : (unsigned)__builtin_ctzll(allowed)];
-    push(cpu, thread);
-    if (cpu == this_cpu()) {
-        start_slice(cpu);
-    } else {
-        rouse(cpu);
-    }
-    call_idle(allowed, last);
+    push(best, thread);
 }
 
 static struct thread *take_from(struct cpu *cpu, unsigned for_cpu)
@@ -200,33 +229,42 @@ static struct thread *take_from(struct cpu *cpu, unsigned for_cpu)
     return NULL;
 }
 
-/* Takes a thread that waits for another CPU, of the next one that has any. Interrupts masked. */
+/* Takes a thread from the CPU with the most waiting that has one for us. Interrupts masked. */
 static struct thread *steal(struct cpu *self)
 {
-    unsigned count = hal_cpu_count();
-    for (unsigned step = 1; step < count; step++) {
-        struct cpu *cpu = cpus[(self->hal.id + step) % count];
-        if (cpu == NULL || __atomic_load_n(&cpu->run_count, __ATOMIC_SEQ_CST) == 0) {
-            continue;
+    uint64_t candidates = sched_online_cpus() & ~(1ull << self->hal.id);
+    for (;;) {
+        struct cpu *busiest = NULL;
+        uint32_t most = 0;
+        for (uint64_t left = candidates; left != 0; left &= left - 1) {
+            struct cpu *cpu = cpus[__builtin_ctzll(left)];
+            uint32_t length = queue_length(cpu);
+            if (length > most) {
+                most = length;
+                busiest = cpu;
+            }
         }
-        spin_lock(&cpu->run_lock);
-        struct thread *thread = take_from(cpu, self->hal.id);
-        spin_unlock(&cpu->run_lock);
+        if (busiest == NULL) {
+            return NULL;
+        }
+        spin_lock(&busiest->run_lock);
+        struct thread *thread = take_from(busiest, self->hal.id);
+        spin_unlock(&busiest->run_lock);
         if (thread != NULL) {
             return thread;
         }
+        candidates &= ~(1ull << busiest->hal.id);
     }
-    return NULL;
 }
 
 static struct thread *pick_next(struct cpu *cpu)
 {
     struct thread *thread = NULL;
-    if (__atomic_load_n(&cpu->run_count, __ATOMIC_SEQ_CST) != 0) {
+    if (queue_length(cpu) != 0) {
         spin_lock(&cpu->run_lock);
         thread = take_from(cpu, cpu->hal.id);
         if (thread == NULL && !list_empty(&cpu->run_queue)) {
-            /* Its affinity has changed while it waited here; it moves when it is next woken. */
+            /* Its affinity has changed while it waited here; it moves when it is next queued. */
             thread = list_entry(list_pop_front(&cpu->run_queue), struct thread, run_node);
             cpu->run_count--;
         }
@@ -252,9 +290,7 @@ void sched_finish_switch(void)
     if (dead) {
         thread_free(previous);
     } else if (cpu->requeue) {
-        uint64_t allowed = allowed_cpus(previous);
-        push(cpu, previous);
-        call_idle(allowed, cpu->hal.id);
+        requeue(cpu, previous);
     }
 }
 
@@ -273,10 +309,11 @@ static void switch_to(struct cpu *cpu, struct thread *next, bool requeue)
     uint64_t now = hal_clock_monotonic();
     account(previous, now);
     next->started_ns = now;
+    cpu->switched_ns = now;
     next->on_cpu = 1;
     next->cpu = cpu->hal.id;
     __atomic_and_fetch(&next->work, ~(uint32_t)WORK_RESCHEDULE, __ATOMIC_RELAXED);
-    bool others_wait = requeue || __atomic_load_n(&cpu->run_count, __ATOMIC_RELAXED) != 0;
+    bool others_wait = requeue || queue_length(cpu) != 0;
     uint64_t slice_end = others_wait && next != cpu->idle ? now + SLICE_NS : UINT64_MAX;
     bool update =
         slice_end != cpu->slice_end || cpu_timer_active(previous) || cpu_timer_active(next);
@@ -310,19 +347,15 @@ void thread_yield(void)
     struct cpu *cpu = this_cpu();
     __atomic_and_fetch(&current_thread()->work, ~(uint32_t)WORK_RESCHEDULE, __ATOMIC_RELAXED);
     struct thread *next = pick_next(cpu);
+    if (next == NULL && (allowed_cpus(current_thread()) >> cpu->hal.id & 1) == 0) {
+        next = cpu->idle;
+    }
     if (next != NULL) {
-        switch_to(cpu, next, current_thread() != cpu->idle);
+        switch_to(cpu, next, true);
     } else {
         cpu->slice_end = UINT64_MAX;
     }
     hal_irq_restore(irq);
-}
-
-void sched_reschedule(void)
-{
-    if ((current_thread()->work & WORK_RESCHEDULE) != 0) {
-        thread_yield();
-    }
 }
 
 /* --- sleeping and waking
@@ -457,7 +490,7 @@ void core_kicked(void)
 {
     struct cpu *cpu = this_cpu();
     __atomic_store_n(&cpu->resched_kick, false, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&cpu->run_count, __ATOMIC_SEQ_CST) != 0) {
+    if (queue_length(cpu) != 0) {
         start_slice(cpu);
     }
     if (cpu_timer_active(current_thread())) {
@@ -469,60 +502,89 @@ void core_kicked(void)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-/* Looks out for work for a short time. Interrupts enabled. */
-static void poll_for_work(const struct cpu *cpu)
+static bool claimed(uint64_t bit)
 {
-    uint64_t bit = 1ull << cpu->hal.id;
-    uint64_t end = hal_clock_monotonic() + IDLE_POLL_NS;
-    while (__atomic_load_n(&cpu->run_count, __ATOMIC_RELAXED) == 0 &&
-           (__atomic_load_n(&idle_cpus, __ATOMIC_RELAXED) & bit) != 0 &&
-           hal_clock_monotonic() < end) {
-        hal_spin_hint();
+    return (__atomic_load_n(&idle_cpus, __ATOMIC_SEQ_CST) & bit) == 0;
+}
+
+/* Halts until there may be work, looking out for it for a short time before that if `poll`. Called
+ * with interrupts masked and `polling` set, and returns so. */
+static void wait_for_work(struct cpu *cpu, uint64_t bit, bool poll)
+{
+    hal_tlb_lazy(true);
+    if (poll) {
+        uint64_t end = hal_clock_monotonic() + IDLE_POLL_NS;
+        hal_irq_enable();
+        while (!claimed(bit) && hal_clock_monotonic() < end) {
+            hal_spin_hint();
+        }
+        hal_irq_disable();
+    }
+    __atomic_store_n(&cpu->polling, false, __ATOMIC_SEQ_CST);
+    if (!claimed(bit)) {
+        hal_idle();
+        hal_irq_disable();
+    }
+    hal_tlb_lazy(false);
+}
+
+/* For each queue that is not empty, makes an idle CPU that can help look. */
+static void pass_on(void)
+{
+    for (uint64_t left = sched_online_cpus(); left != 0; left &= left - 1) {
+        struct cpu *cpu = cpus[__builtin_ctzll(left)];
+        if (queue_length(cpu) == 0) {
+            continue;
+        }
+        uint64_t allowed = 0;
+        spin_lock(&cpu->run_lock);
+        list_for_each (node, &cpu->run_queue) {
+            allowed |= allowed_cpus(list_entry(node, struct thread, run_node));
+        }
+        spin_unlock(&cpu->run_lock);
+        wake_idle_among(allowed);
     }
 }
 
-/* No thread waits while a CPU that it may run on sleeps. Who queues a thread stores run_count and
- * then looks at idle_cpus; who wants to sleep sets its bit there and then looks at every run_count:
- * one of the two sees the other. The bit is set again, with `polling` off, before each halt: while
- * it polled the CPU may have been claimed for a thread that a third one took since. From then on a
- * claim comes with an interrupt, which ends the halt. */
+/* docs/locking.md has the argument why no thread waits while a CPU idles that may run it. */
 _Noreturn static void idle_loop(void)
 {
     struct cpu *cpu = this_cpu();
     uint64_t bit = 1ull << cpu->hal.id;
-    bool was_short = false;
+    bool poll = false;
     for (;;) {
         hal_irq_disable();
-        struct thread *next = pick_next(cpu);
-        if (next != NULL) {
-            switch_to(cpu, next, false);
-            continue;
-        }
-        uint64_t before = hal_clock_monotonic();
-        hal_tlb_lazy(true);
-        if (hal_cpu_count() > 1 && was_short) {
-            __atomic_store_n(&cpu->polling, true, __ATOMIC_SEQ_CST);
-            __atomic_or_fetch(&idle_cpus, bit, __ATOMIC_SEQ_CST);
-            hal_irq_enable();
-            poll_for_work(cpu);
-            hal_irq_disable();
-            __atomic_store_n(&cpu->polling, false, __ATOMIC_SEQ_CST);
-        }
+        __atomic_store_n(&cpu->polling, true, __ATOMIC_SEQ_CST);
         __atomic_or_fetch(&idle_cpus, bit, __ATOMIC_SEQ_CST);
-        next = pick_next(cpu);
+        struct thread *next = pick_next(cpu);
         if (next == NULL) {
-            hal_idle();
-            hal_irq_disable();
+            uint64_t before = hal_clock_monotonic();
+            wait_for_work(cpu, bit, poll);
+            uint64_t idle_ns = hal_clock_monotonic() - before;
+            poll = idle_ns < IDLE_SHORT_NS && hal_cpu_count() > 1;
+            cpu->idle_ns += idle_ns;
+            next = pick_next(cpu);
         }
-        hal_tlb_lazy(false);
-        __atomic_and_fetch(&idle_cpus, ~bit, __ATOMIC_SEQ_CST);
-        uint64_t idle_ns = hal_clock_monotonic() - before;
-        was_short = idle_ns < IDLE_SHORT_NS;
-        cpu->idle_ns += idle_ns;
+        bool was_claimed = (__atomic_fetch_and(&idle_cpus, ~bit, __ATOMIC_SEQ_CST) & bit) == 0;
+        if (was_claimed && hal_cpu_count() > 1) {
+            pass_on();
+        }
         if (next != NULL) {
             switch_to(cpu, next, false);
         }
     }
+}
+
+void sched_set_affinity(struct thread *thread, uint64_t cpus_allowed)
+{
+    bool irq = hal_irq_save();
+    __atomic_store_n(&thread->affinity, cpus_allowed, __ATOMIC_SEQ_CST);
+    pass_on(); /* it may wait in a queue */
+    if ((cpus_allowed >> thread->cpu & 1) == 0) {
+        set_reschedule(thread);
+        kick(cpus[thread->cpu]);
+    }
+    hal_irq_restore(irq);
 }
 
 _Noreturn void core_cpu_entry(void)

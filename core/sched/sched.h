@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads on CPUs. Every CPU has a run queue of its own, guarded by its lock; an idle CPU steals
- * from the others. Kernel code is never preempted: a thread gives its CPU up when it sleeps, or on
+ * from the longest. Kernel code is never preempted: a thread gives its CPU up when it sleeps, or on
  * its way back to the program when its time slice is over. No tick: the one-shot timer is armed for
  * the earliest of the CPU's timers and, while others wait in its queue, the end of the slice. */
 #pragma once
@@ -65,7 +65,8 @@ struct cpu {
     struct thread *previous; /* whom we switched away from, until its on_cpu is cleared */
     bool requeue;            /* `previous` is still runnable */
     bool update_timer;    /* the switch that is under way changes what the timer is to wait for */
-    bool polling;         /* idle and looking out for work: needs no kick; atomic */
+    bool polling;         /* looks at its bit of idle_cpus by itself: needs no kick; atomic */
+    uint64_t switched_ns; /* when the running thread got the CPU */
     uint64_t slice_end;   /* monotonic ns, or UINT64_MAX: nobody waits */
     uint64_t timer_armed; /* what the one-shot timer is set to; UINT64_MAX: not set */
     struct timer_queue timers;
@@ -96,6 +97,11 @@ _Noreturn void sched_become_idle(void);
 
 /* Bit per running CPU. */
 uint64_t sched_online_cpus(void);
+
+/* Sets the CPUs that a thread may run on (bit per CPU, at least one of them online). One that runs
+ * elsewhere moves on its way back to the program. The caller makes sure that the thread exists.
+ * Any context; no lock of LOCK_RUN_QUEUE's class or a higher one held. */
+void sched_set_affinity(struct thread *thread, uint64_t cpus_allowed);
 
 /* Arms this CPU's one-shot timer for its earliest timer or the end of the slice. Interrupts masked.
  */
@@ -148,9 +154,6 @@ void thread_yield(void);
 
 /* Whether a deliverable signal is pending for the current thread (core/signal). */
 bool thread_signal_pending(void);
-
-/* Used by core_return_to_user: yields when WORK_RESCHEDULE is set. */
-void sched_reschedule(void);
 
 /* Sleeping lock for long sections that may block or fault; not from interrupts. First come, first
  * served. */

@@ -327,7 +327,7 @@ static int read_affinity(struct thread *thread, void *mask)
 
 static int write_affinity(struct thread *thread, void *mask)
 {
-    __atomic_store_n(&thread->affinity, *(uint64_t *)mask, __ATOMIC_RELAXED);
+    sched_set_affinity(thread, *(uint64_t *)mask);
     return 0;
 }
 
@@ -361,13 +361,7 @@ long sys_sched_setaffinity(struct syscall_args *a)
     if (mask == 0) {
         return -EINVAL;
     }
-    int error = thread_with(thread_argument(a->arg[0]), write_affinity, &mask);
-    if (error == 0 && (current_thread()->affinity >> hal_this_cpu()->id & 1) == 0) {
-        /* A thread moves when it wakes up. */
-        thread_prepare_sleep(THREAD_SLEEPING);
-        thread_sleep(hal_clock_monotonic());
-    }
-    return error;
+    return thread_with(thread_argument(a->arg[0]), write_affinity, &mask);
 }
 
 long sys_getcpu(struct syscall_args *a)

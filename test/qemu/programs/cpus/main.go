@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 // Cpus keeps one thread per CPU busy until it has seen each CPU run one of them, and prints how
-// many there were.
+// many there were. Then it moves to each CPU by sched_setaffinity.
 package main
 
 import (
@@ -14,7 +14,29 @@ import (
 	"unsafe"
 )
 
-const sysGetcpu = 309
+const (
+	sysSchedSetaffinity = 203
+	sysGetcpu           = 309
+)
+
+func getcpu() uint32 {
+	var cpu uint32
+	_, _, errno := syscall.RawSyscall(sysGetcpu, uintptr(unsafe.Pointer(&cpu)), 0, 0)
+	if errno != 0 {
+		fmt.Println("getcpu:", errno)
+		os.Exit(1)
+	}
+	return cpu
+}
+
+func moveTo(cpu uint32) {
+	mask := uint64(1) << cpu
+	_, _, errno := syscall.RawSyscall(sysSchedSetaffinity, 0, unsafe.Sizeof(mask),
+		uintptr(unsafe.Pointer(&mask)))
+	if now := getcpu(); errno != 0 || now != cpu {
+		fmt.Printf("sched_setaffinity to CPU %d: %v, and on CPU %d\n", cpu, errno, now)
+	}
+}
 
 func main() {
 	var lock sync.Mutex
@@ -26,12 +48,7 @@ func main() {
 			defer all.Done()
 			runtime.LockOSThread()
 			for start := time.Now(); time.Since(start) < 20*time.Second; {
-				var cpu uint32
-				_, _, errno := syscall.RawSyscall(sysGetcpu, uintptr(unsafe.Pointer(&cpu)), 0, 0)
-				if errno != 0 {
-					fmt.Println("getcpu:", errno)
-					os.Exit(1)
-				}
+				cpu := getcpu()
 				lock.Lock()
 				seen[cpu] = true
 				done := len(seen) == runtime.NumCPU()
@@ -43,5 +60,9 @@ func main() {
 		}()
 	}
 	all.Wait()
+	runtime.LockOSThread()
+	for cpu := range uint32(runtime.NumCPU()) {
+		moveTo(cpu)
+	}
 	fmt.Printf("%d CPUs, %d used\n", runtime.NumCPU(), len(seen))
 }
