@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Physical pages. Each range of memory is a zone that begins with its own bitmaps: for each order
  * one bit a block, set while that block is free. Free blocks hang in one list per order, linked
- * through their own first bytes, so nothing is kept for a page in use and set-up writes only
- * bitmaps and one link for each maximal block. page_lock guards zones, bits and lists; the cache of
- * single pages of each CPU is guarded by masked interrupts. */
+ * through their own first bytes, so nothing is kept for a page in use. What has never been needed
+ * is in no list: set-up writes only bitmaps, since the first write to a block has the host find and
+ * clear memory for it, 2 MiB at a time where it has large pages. page_lock guards zones, bits and
+ * lists; the cache of single pages of each CPU is guarded by masked interrupts. */
 #include "core/mm/page.h"
 
 #include "core/lib/list.h"
@@ -26,6 +27,7 @@
 /* Page numbers throughout. */
 struct zone {
     uint64_t first, end; /* usable pages, behind the bitmaps */
+    uint64_t fresh;      /* from here on nothing has been in use or in a list yet */
     uint64_t
         origin; /* `first` rounded down to the largest block: where the bitmaps begin to count */
     uint32_t words[ORDERS]; /* where the bitmap of each order begins in `bits` */
@@ -42,7 +44,7 @@ static struct zone *zones[MAX_ZONES]; /* ascending */
 static unsigned zone_count;
 static struct list free_lists[ORDERS];
 static uint32_t nonempty;   /* bit per order */
-static uint64_t free_pages; /* in the lists; written under page_lock */
+static uint64_t free_pages; /* in the lists or fresh; written under page_lock */
 static uint64_t total_pages;
 static uint64_t reserve_pages;
 static uint32_t cache_limit = CACHE_LIMIT_MIN;
@@ -141,12 +143,40 @@ static void unlink_block(uint64_t page, unsigned order)
     }
 }
 
+/* The largest block that begins at `page` and ends by `end`. */
+static unsigned largest_order(uint64_t page, uint64_t end)
+{
+    unsigned fits = 63 - (unsigned)__builtin_clzll(end - page);
+    unsigned aligned = (unsigned)__builtin_ctzll(page | ZONE_ALIGN);
+    return fits < aligned ? fits : aligned;
+}
+
+/* Puts the next fresh block into its list; false: there are none left. Its buddy is never fresh:
+ * the block is as large as its alignment allows, and then the buddy lies below, or as the end of
+ * the zone allows, and then it has none. */
+static bool list_fresh_block(void)
+{
+    for (unsigned i = 0; i < zone_count; i++) {
+        struct zone *zone = zones[i];
+        if (zone->fresh != zone->end) {
+            unsigned order = largest_order(zone->fresh, zone->end);
+            mark_free(zone, zone->fresh, order);
+            list_push_back(&free_lists[order], block_node(zone->fresh));
+            zone->fresh += 1ull << order;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A page number, or 0: page 0 is never ours. */
 static uint64_t take_block(unsigned order)
 {
-    uint32_t candidates = nonempty >> order;
-    if (candidates == 0) {
-        return 0;
+    uint32_t candidates;
+    while ((candidates = nonempty >> order) == 0) {
+        if (!list_fresh_block()) {
+            return 0;
+        }
     }
     unsigned at = order + (unsigned)__builtin_ctz(candidates);
     uint64_t page = node_block(free_lists[at].next);
@@ -166,7 +196,7 @@ static uint64_t take_block(unsigned order)
 static void give_block(uint64_t page, unsigned order)
 {
     struct zone *zone = find_zone(page);
-    if (zone == NULL || page + (1ull << order) > zone->end) {
+    if (zone == NULL || page + (1ull << order) > zone->fresh) {
         panic("page %#lx of order %u is freed, but is not memory", (unsigned long)page, order);
     }
     free_pages += 1ull << order;
@@ -184,14 +214,6 @@ static void give_block(uint64_t page, unsigned order)
 }
 
 /* --- zones ----------------------------------------------------------------------------------- */
-
-/* The largest block that begins at `page` and ends by `end`. */
-static unsigned largest_order(uint64_t page, uint64_t end)
-{
-    unsigned fits = 63 - (unsigned)__builtin_clzll(end - page);
-    unsigned aligned = (unsigned)__builtin_ctzll(page | ZONE_ALIGN);
-    return fits < aligned ? fits : aligned;
-}
 
 static uint64_t words_layout(uint64_t first, uint64_t end, uint32_t words[ORDERS])
 {
@@ -223,6 +245,7 @@ static void add_zone(uint64_t first, uint64_t end)
     clear_memory(zone, overhead * PAGE_SIZE);
     zone->origin = first & ~(ZONE_ALIGN - 1);
     zone->first = first + overhead;
+    zone->fresh = zone->first;
     zone->end = end;
     for (unsigned order = 0; order < ORDERS; order++) {
         zone->words[order] = words[order];
@@ -242,12 +265,6 @@ static void add_zone(uint64_t first, uint64_t end)
     }
     zones[at] = zone;
     zone_count++;
-    for (uint64_t page = zone->first; page < end;) {
-        unsigned order = largest_order(page, end);
-        mark_free(zone, page, order);
-        list_push_back(&free_lists[order], block_node(page));
-        page += 1ull << order;
-    }
     uint64_t added = end - zone->first;
     free_pages += added;
     total_pages += added;
