@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which handler does which system call (numbers: Linux, arch/x86/include/uapi). The table that the
- * gate calls through is made at boot from the list of those that are there; the trace of
- * `log=strace` puts itself into every entry. */
+ * gate calls through is made at boot from the list of those that are there, and the results that it
+ * gives by itself from their handlers; the trace of `log=strace` puts itself into every entry. */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
@@ -40,12 +40,17 @@ static syscall_handler *const handlers[] = {
 #undef SYSCALL_HANDLER
 };
 
+/* Calls whose result never changes. */
+static const uint16_t fixed_numbers[] = {__NR_getpid, __NR_getppid};
+
 core_syscall_fn *core_syscalls[CORE_SYSCALL_COUNT];
+int32_t core_fixed_results[CORE_SYSCALL_COUNT];
 
 static void set_all(syscall_handler *handler)
 {
     for (unsigned number = 0; number < CORE_SYSCALL_COUNT; number++) {
         core_syscalls[number] = (core_syscall_fn *)handler;
+        core_fixed_results[number] = -1;
     }
 }
 
@@ -54,6 +59,9 @@ void syscall_init(void)
     set_all(missing);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         core_syscalls[numbers[i]] = (core_syscall_fn *)handlers[i];
+    }
+    for (size_t i = 0; i < sizeof(fixed_numbers) / sizeof(fixed_numbers[0]); i++) {
+        core_fixed_results[fixed_numbers[i]] = (int32_t)core_syscalls[fixed_numbers[i]](NULL);
     }
 }
 

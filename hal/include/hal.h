@@ -306,6 +306,10 @@ void core_power_button(void);
 typedef long core_syscall_fn(uint64_t *arguments);
 extern core_syscall_fn *core_syscalls[CORE_SYSCALL_COUNT];
 
+/* The results of calls that always give the same, which the gate returns without calling anybody;
+ * -1: not such a call. */
+extern int32_t core_fixed_results[CORE_SYSCALL_COUNT];
+
 /* Before every return to the program when thread->work is set; interrupts masked on entry and on
  * return. */
 void core_return_to_user(struct regs *regs);

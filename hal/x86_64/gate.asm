@@ -3,6 +3,10 @@
 ; the call's number and arguments where SYSCALL has them and its return address in R11; nothing else is clobbered but RCX.
 ; A SYSCALL instruction that was left in the program arrives at syscall_entry instead.
 ;
+; Calls that always give the same result (core_fixed_results) need no frame: up to gate_full, but for RCX, the program's
+; registers and stack are left as they are, so that interrupt.c can take an interrupt there for one of the program on its
+; way to gate_entry.
+;
 ; Interrupts stay enabled throughout. Between the check of `work` and the jump to the program one could arrive and set `work`
 ; too late: interrupt.c then goes back to gate_exit (while RSP still points to the frame), or, at
 ; gate_exit_jump, treats the program as interrupted already.
@@ -13,12 +17,15 @@ bits 64
 default rel
 
 global gate_entry
+global gate_fixed_jump
+global gate_full
 global syscall_entry
 global gate_exit
 global gate_exit_jump
 global raw_exit_jump
 global return_to_user
 global return_from_frame
+extern core_fixed_results
 extern core_syscalls
 extern return_work
 
@@ -55,6 +62,16 @@ extern return_work
 
 section .gate progbits alloc exec nowrite align=16
 gate_entry:
+    cmp rax, SYSCALL_COUNT
+    jae gate_full
+    mov ecx, [core_fixed_results + rax * 4]
+    test ecx, ecx
+    js gate_full
+    mov eax, ecx
+gate_fixed_jump:
+    jmp r11
+
+gate_full:
     mov rcx, rsp
     mov rsp, [gs:CPU_CURRENT]
     mov rsp, [rsp + THREAD_STACK_TOP]

@@ -6,7 +6,7 @@
 #include "hal.h"
 #include "x86.h"
 
-extern const char gate_exit[], gate_exit_jump[];
+extern const char gate_entry[], gate_fixed_jump[], gate_full[], gate_exit[], gate_exit_jump[];
 extern const char text_start[], text_end[], vdso_start[], vdso_end[];
 
 /* Called by the assembly. */
@@ -32,11 +32,14 @@ void return_work(struct regs *regs)
 
 void x86_interrupt(struct regs *regs)
 {
-    /* The last instruction of the gate: the program's registers are complete. */
-    if (regs->rip == (uintptr_t)gate_exit_jump) {
-        regs->rip = regs->r11;
+    bool entering = false;
+    if (regs->rip == (uintptr_t)gate_exit_jump || regs->rip == (uintptr_t)gate_fixed_jump) {
+        regs->rip = regs->r11; /* the gate's last instruction: the program's registers are whole */
+    } else if (regs->rip >= (uintptr_t)gate_entry && regs->rip < (uintptr_t)gate_full) {
+        regs->rip = (uintptr_t)gate_entry; /* nothing has changed yet */
+        entering = true;
     }
-    bool user = !hal_is_kernel_text(regs->rip);
+    bool user = entering || !hal_is_kernel_text(regs->rip);
     if (user) {
         current_thread()->hal.xstate_live = true;
     }
