@@ -313,6 +313,9 @@ static void send_fault_signal(int error, uintptr_t address)
 void core_page_fault(struct regs *regs, uintptr_t address, bool user)
 {
     int error = -EFAULT;
+    if (!user && hal_fixup_nofault(regs)) {
+        return;
+    }
     /* With interrupts masked kernel code may hold a lock and must not sleep. */
     if (address >= USER_MIN && address < USER_END && (regs->rflags & RFLAGS_IF) != 0 &&
         (regs->error & FAULT_RESERVED) == 0) {

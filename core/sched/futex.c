@@ -167,7 +167,10 @@ static long futex_wait(uintptr_t address, uint32_t expected, uint32_t bitset, ui
         return -EINVAL;
     }
     struct futex_bucket *bucket = bucket_of(address);
-    struct futex_waiter waiter = {.address = address, .bitset = bitset, .bucket = bucket};
+    struct futex_waiter waiter;
+    waiter.address = address;
+    waiter.bitset = bitset;
+    waiter.bucket = bucket;
     wake_ticket_init(&waiter.ticket);
     uint32_t value;
     lock_bucket(bucket);

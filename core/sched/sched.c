@@ -82,6 +82,13 @@ static void set_reschedule(struct thread *thread)
     __atomic_or_fetch(&thread->work, WORK_RESCHEDULE, __ATOMIC_RELEASE);
 }
 
+static void clear_reschedule(struct thread *thread)
+{
+    if ((__atomic_load_n(&thread->work, __ATOMIC_RELAXED) & WORK_RESCHEDULE) != 0) {
+        __atomic_and_fetch(&thread->work, ~(uint32_t)WORK_RESCHEDULE, __ATOMIC_RELAXED);
+    }
+}
+
 /* Arms the one-shot timer for what comes first. Interrupts masked. */
 void sched_update_timer(void)
 {
@@ -113,10 +120,12 @@ static void start_slice(struct cpu *cpu)
         return;
     }
     uint64_t end = cpu->switched_ns + SLICE_NS;
-    if (end <= hal_clock_monotonic()) {
+    if (end < cpu->timer_armed && end <= hal_clock_monotonic()) {
         set_reschedule(thread);
-    } else {
-        cpu->slice_end = end;
+        return;
+    }
+    cpu->slice_end = end;
+    if (end < cpu->timer_armed) {
         sched_update_timer();
     }
 }
@@ -312,11 +321,11 @@ static void switch_to(struct cpu *cpu, struct thread *next, bool requeue)
     cpu->switched_ns = now;
     next->on_cpu = 1;
     next->cpu = cpu->hal.id;
-    __atomic_and_fetch(&next->work, ~(uint32_t)WORK_RESCHEDULE, __ATOMIC_RELAXED);
+    clear_reschedule(next);
     bool others_wait = requeue || queue_length(cpu) != 0;
     uint64_t slice_end = others_wait && next != cpu->idle ? now + SLICE_NS : UINT64_MAX;
     bool update =
-        slice_end != cpu->slice_end || cpu_timer_active(previous) || cpu_timer_active(next);
+        slice_end < cpu->timer_armed || cpu_timer_active(previous) || cpu_timer_active(next);
     cpu->slice_end = slice_end;
     cpu->previous = previous;
     cpu->requeue = requeue;
@@ -345,7 +354,7 @@ void thread_yield(void)
 {
     bool irq = hal_irq_save();
     struct cpu *cpu = this_cpu();
-    __atomic_and_fetch(&current_thread()->work, ~(uint32_t)WORK_RESCHEDULE, __ATOMIC_RELAXED);
+    clear_reschedule(current_thread());
     struct thread *next = pick_next(cpu);
     if (next == NULL && (allowed_cpus(current_thread()) >> cpu->hal.id & 1) == 0) {
         next = cpu->idle;
@@ -396,28 +405,36 @@ static void park(uint32_t state)
     hal_irq_restore(irq);
 }
 
+/* As park, but not longer than until `deadline`; returns whether that has come. */
+static bool park_until(uint32_t state, uint64_t deadline)
+{
+    struct sleep_timer sleep = {.thread = current_thread()};
+    timer_init(&sleep.timer, sleep_expired);
+    timer_arm(&sleep.timer, deadline);
+    park(state);
+    timer_cancel(&sleep.timer);
+    return sleep.expired;
+}
+
 int thread_sleep(uint64_t deadline)
 {
     struct thread *thread = current_thread();
     uint32_t state = __atomic_load_n(&thread->state, __ATOMIC_RELAXED);
     bool by_signal = state == THREAD_SLEEPING_SIGNAL;
-    struct sleep_timer sleep = {.thread = thread};
+    bool expired = false;
     if (by_signal && thread_signal_pending()) {
         thread_cancel_sleep();
         return -EINTR;
     }
     if (state != THREAD_RUNNABLE && deadline != UINT64_MAX) {
-        timer_init(&sleep.timer, sleep_expired);
-        timer_arm(&sleep.timer, deadline);
-        park(state);
-        timer_cancel(&sleep.timer);
+        expired = park_until(state, deadline);
     } else if (state != THREAD_RUNNABLE) {
         park(state);
     }
     if (by_signal && thread_signal_pending()) {
         return -EINTR;
     }
-    return sleep.expired ? -ETIMEDOUT : 0;
+    return expired ? -ETIMEDOUT : 0;
 }
 
 static bool change_state(struct thread *thread, uint32_t from)

@@ -240,6 +240,10 @@ int cmpxchg_user_u32(uintptr_t address, uint32_t *old, uint32_t new_value);
  * resume at its error return and says true. */
 bool hal_fixup_fault(struct regs *regs);
 
+/* As hal_fixup_fault, but only for load_user_u32_nofault: to be asked before the page is looked
+ * for. */
+bool hal_fixup_nofault(struct regs *regs);
+
 /* Whether `address` is the kernel's own code; the vDSO is not. */
 bool hal_is_kernel_text(uintptr_t address);
 

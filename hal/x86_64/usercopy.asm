@@ -8,6 +8,7 @@ default rel
 global user_copy
 global user_clear
 global user_load_u32
+global user_load_u32_load
 global user_cmpxchg_u32
 global user_string_length
 
@@ -75,11 +76,12 @@ user_clear:
 ; int user_load_u32(uint32_t *value, const void *from)
 align 16
 user_load_u32:
-.load: mov eax, [rsi]
+user_load_u32_load:
+    mov eax, [rsi]
     mov [rdi], eax
     xor eax, eax
     ret
-    FIXUP .load, fault
+    FIXUP user_load_u32_load, fault
 
 ; int user_cmpxchg_u32(void *address, uint32_t *old, uint32_t new_value)
 align 16

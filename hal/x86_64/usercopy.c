@@ -9,6 +9,7 @@
 int user_copy(void *to, const void *from, size_t size);
 int user_clear(void *to, size_t size);
 int user_load_u32(uint32_t *value, const void *from);
+extern const char user_load_u32_load[];
 int user_cmpxchg_u32(void *address, uint32_t *old, uint32_t new_value);
 long user_string_length(const char *text, size_t size);
 
@@ -26,6 +27,11 @@ bool hal_fixup_fault(struct regs *regs)
         }
     }
     return false;
+}
+
+bool hal_fixup_nofault(struct regs *regs)
+{
+    return regs->rip == (uintptr_t)user_load_u32_load && hal_fixup_fault(regs);
 }
 
 /* The clock page and the vDSO are the program's to read; the rest of 1-4 MiB is the kernel's. */
@@ -78,12 +84,7 @@ long copy_string_from_user(char *to, uintptr_t from, size_t size)
 
 int load_user_u32_nofault(uint32_t *value, uintptr_t from)
 {
-    unsigned prot = 0;
-    if (!is_user_range(from, sizeof(*value)) || hal_query(from, NULL, &prot, NULL) == 0 ||
-        (prot & PROT_R) == 0) {
-        return -EFAULT;
-    }
-    return user_load_u32(value, (const void *)from);
+    return is_user_range(from, sizeof(*value)) ? user_load_u32(value, (const void *)from) : -EFAULT;
 }
 
 int cmpxchg_user_u32(uintptr_t address, uint32_t *old, uint32_t new_value)

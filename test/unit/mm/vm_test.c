@@ -149,6 +149,12 @@ void signal_force(const struct signal_info *info)
     last_signal = *info;
 }
 
+bool hal_fixup_nofault(struct regs *regs)
+{
+    (void)regs;
+    return false;
+}
+
 bool hal_fixup_fault(struct regs *regs)
 {
     (void)regs;
