@@ -110,6 +110,7 @@ int command_exec(char **words)
     arguments_free(&machine->extra);
     arguments_free(&machine->disks);
     network_free(&machine->network);
+    arguments_free(&machine->shares);
     free(directory);
     free(folder);
     free(image);

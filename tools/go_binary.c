@@ -137,29 +137,43 @@ void go_binary_close(struct go_binary *binary)
     *binary = (struct go_binary){0};
 }
 
-static bool makes_sockets(const char *name)
+/* Whether `name` is one of the `functions` of syscall or golang.org/x/sys/unix. */
+static bool is_call(const char *name, const char *const *functions)
 {
-    static const char *const functions[] = {"socket", "Socket", "socketpair", "Socketpair"};
     const char *package = strstr(name, "golang.org/x/sys/unix."); /* perhaps vendored */
     const char *function = package                             ? strrchr(package, '.') + 1
                            : strncmp(name, "syscall.", 8) == 0 ? name + 8
                                                                : "";
-    for (size_t i = 0; i < sizeof(functions) / sizeof(*functions); i++) {
-        if (strcmp(function, functions[i]) == 0)
+    for (; *functions; functions++) {
+        if (strcmp(function, *functions) == 0)
             return true;
     }
     return false;
 }
 
-const char *go_socket_function(const struct go_binary *binary)
+static const char *find_call(const struct go_binary *binary, const char *const *functions)
 {
     if (!binary->names)
         return "functions without names";
     for (size_t at = 0; at < binary->names_size; at += strlen(binary->names + at) + 1) {
-        if (makes_sockets(binary->names + at))
+        if (is_call(binary->names + at, functions))
             return binary->names + at;
     }
     return NULL;
+}
+
+const char *go_socket_function(const struct go_binary *binary)
+{
+    static const char *const functions[] = {"socket", "Socket", "socketpair", "Socketpair", NULL};
+    return find_call(binary, functions);
+}
+
+const char *go_file_function(const struct go_binary *binary)
+{
+    static const char *const functions[] = {"open",    "Open",    "openat", "Openat",
+                                            "openat2", "Openat2", "Stat",   "Lstat",
+                                            "fstatat", "Fstatat", "Statx",  NULL};
+    return find_call(binary, functions);
 }
 
 const uint8_t *go_function_code(const struct go_binary *binary, const struct go_function *function)

@@ -33,5 +33,8 @@ void go_binary_close(struct go_binary *binary);
  * whose names are not known may have one. Does not see one that makes the system call by itself. */
 const char *go_socket_function(const struct go_binary *binary);
 
+/* The same for files: opening or looking at them, which the runtime alone does not. */
+const char *go_file_function(const struct go_binary *binary);
+
 /* The function's bytes. */
 const uint8_t *go_function_code(const struct go_binary *binary, const struct go_function *function);

@@ -544,11 +544,19 @@ int link_image(const struct elf_file *kernel, const struct go_binary *program, c
  * -------------------------------------------------------------------------------------------------------------------
  */
 
-char *kernel_path(bool network)
+char *kernel_path(bool network, bool files)
 {
     const char *given = getenv("UNIGORNEL_KERNEL");
     return given && *given ? copy_string(given)
-                           : build_folder_path(network ? "kernel-net.elf" : "kernel.elf");
+                           : build_folder_path(network ? "kernel-net.elf"
+                                               : files ? "kernel-files.elf"
+                                                       : "kernel.elf");
+}
+
+bool has_files(const struct elf_file *file)
+{
+    Elf64_Sym symbol;
+    return elf_find_symbol(file, "core_ninep_found", &symbol);
 }
 
 bool has_network(const struct elf_file *file)
@@ -598,7 +606,7 @@ int link_files(const char *binary, const char *name, const struct overlay *overl
     int result = -1;
     if (elf_file_open(&program, binary) == 0 && go_binary_open(&go, &program) == 0 &&
         (!overlay || overlay_verify(overlay, &go) == 0)) {
-        path = kernel_path(wants_network(&go, name, options->network));
+        path = kernel_path(wants_network(&go, name, options->network), go_file_function(&go));
         if (open_kernel(&kernel, path) == 0 &&
             (!options->files || read_files(options->files, &files) == 0) &&
             link_image(&kernel, &go, name, &files, &image) == 0)

@@ -18,12 +18,14 @@ struct link_options {
     const char *files; /* a folder whose files the image is to have; NULL: none */
 };
 
-/* The kernel to link with: $UNIGORNEL_KERNEL, or kernel.elf or kernel-net.elf in the build folder.
- */
-char *kernel_path(bool network);
+/* The kernel to link with: $UNIGORNEL_KERNEL, or one in the build folder: kernel-net.elf, which has
+ * all, kernel-files.elf, or kernel.elf. */
+char *kernel_path(bool network, bool files);
 
 /* Whether a kernel, or the one in an image, has the network. */
 bool has_network(const struct elf_file *file);
+/* Whether it can mount folders of the host. */
+bool has_files(const struct elf_file *file);
 
 /* link_image for files: `binary` and the kernel to `output`, checked as prebuilt programs are. 0 or
  * -1 after a message. */

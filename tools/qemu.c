@@ -38,6 +38,55 @@ static const struct machine_kind {
 };
 #define MACHINE_KINDS (sizeof(machine_kinds) / sizeof(*machine_kinds))
 
+/* --- folders of the host
+ * -------------------------------------------------------------------------------------------------
+ */
+
+#define SHARE_TAG "share"
+
+static bool is_writable(const char *share)
+{
+    size_t length = strlen(share);
+    return length > 3 && strcmp(share + length - 3, ":rw") == 0;
+}
+
+/* The part with the guest's folder and what follows, from its colon on; NULL: there is none. */
+static const char *share_directory(const char *share)
+{
+    const char *end = share + strlen(share) - (is_writable(share) ? 3 : 0);
+    while (end > share && *--end != ':') {
+    }
+    return *end == ':' && end[1] == '/' ? end : NULL;
+}
+
+int machine_share(struct machine *machine, const char *share)
+{
+    const char *directory = share_directory(share);
+    if (!directory)
+        return fail("--mount %s: give HOSTDIR:DIR or HOSTDIR:DIR:rw, DIR from / on", share);
+    char *folder = format_string("%.*s", (int)(directory - share), share);
+    int result = is_directory(folder) ? 0 : fail("--mount %s: not a folder", folder);
+    free(folder);
+    arguments_add(&machine->shares, share);
+    return result;
+}
+
+/* By 9P. QEMU acts for the guest as the user who runs it. */
+static void add_share(const char *share, size_t index, bool mmio, struct arguments *words)
+{
+    struct buffer folder = {0};
+    for (const char *at = share; at < share_directory(share); at++)
+        buffer_append(&folder, *at == ',' ? ",," : at, *at == ',' ? 2 : 1);
+    buffer_append_string(&folder, "");
+    arguments_add(words, "-fsdev");
+    arguments_addf(words, "local,id=" SHARE_TAG "%zu,security_model=none,multidevs=remap,%spath=%s",
+                   index, is_writable(share) ? "" : "readonly=on,", folder.bytes);
+    arguments_add(words, "-device");
+    arguments_addf(words, "virtio-9p-%s,fsdev=" SHARE_TAG "%zu,mount_tag=" SHARE_TAG "%zu",
+                   mmio ? "device" : "pci", index, index);
+    buffer_free(&folder);
+}
+
 /* --- the guest's command line
  * -------------------------------------------------------------------------------------------- */
 
@@ -65,6 +114,12 @@ char *guest_command_line(const struct machine *machine)
         append_word(&line, machine->merged ? "hostlink=merged" : "hostlink");
     for (size_t i = 0; i < machine->kernel_words.count; i++)
         append_word(&line, machine->kernel_words.items[i]);
+    for (size_t i = 0; i < machine->shares.count; i++) {
+        char *word =
+            format_string("mount=" SHARE_TAG "%zu%s", i, share_directory(machine->shares.items[i]));
+        append_word(&line, word);
+        free(word);
+    }
     if (machine->program_words.count)
         append_word(&line, "--");
     for (size_t i = 0; i < machine->program_words.count; i++)
@@ -121,7 +176,7 @@ static bool probe_kvm(void)
     if (device < 0)
         return false;
     close(device);
-    char *kernel = kernel_path(false);
+    char *kernel = kernel_path(false, false);
     struct machine machine = {
         .kind = "microvm", .accel = "kvm", .memory = "32M", .cpus = 2, .image = kernel};
     arguments_add(&machine.kernel_words, "probe");
@@ -301,6 +356,8 @@ void qemu_arguments(const struct machine *machine, const struct channels *channe
 
     for (size_t i = 0; i < machine->disks.count; i++)
         add_disk(machine->disks.items[i], i, microvm, words);
+    for (size_t i = 0; i < machine->shares.count; i++)
+        add_share(machine->shares.items[i], i, microvm, words);
     if (machine->wait_for_debugger) {
         arguments_add(words, "-S");
         arguments_add(words, "-s");

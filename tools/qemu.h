@@ -18,6 +18,7 @@ struct machine {
     struct arguments extra;         /* more QEMU arguments, as given */
     struct arguments disks;         /* FILE or FILE,ro */
     struct network network;         /* network_check has passed */
+    struct arguments shares;        /* HOSTDIR:DIR or HOSTDIR:DIR:rw */
     bool hostlink;                  /* the channels are a relay's (goruntime/hostlink.h) */
     bool merged;                    /* standard output comes by the debug channel, too */
     bool wait_for_debugger;
@@ -38,6 +39,9 @@ char *guest_command_line(const struct machine *machine);
 
 /* Checks memory, kind and accelerator names, and settles "auto": 0, or -1 after a message. */
 int machine_check(struct machine *machine);
+
+/* Adds a folder to share, HOSTDIR:DIR[:rw]: 0, or -1 after a message. */
+int machine_share(struct machine *machine, const char *share);
 
 /* Whether the image can be loaded into so little memory; 0, or -1 after a message. Otherwise nobody
  * would be there to complain. */

@@ -38,8 +38,6 @@ enum {
     RUN_OPTIONS
 };
 
-#define FILES_LATER "file systems come in a later release"
-
 const struct option_spec run_specs[RUN_OPTIONS] = {
     [RUN_MEMORY] = {"-m", "SIZE", "memory, such as 64M or 2G", NULL},
     [RUN_CPUS] = {"--smp", "N", "number of CPUs", NULL},
@@ -67,7 +65,8 @@ const struct option_spec run_specs[RUN_OPTIONS] = {
     [RUN_FS] = {"--fs", "DIR", "a folder as the root file system", NULL},
     [RUN_DISK] = {"--disk", "FILE[,ro]",
                   "a disk: /dev/vda, ...; with ,ro read-only (more than once: more disks)", NULL},
-    [RUN_MOUNT] = {"--mount", "HOSTDIR:DIR", "share a folder of the host", FILES_LATER},
+    [RUN_MOUNT] = {"--mount", "HOSTDIR:DIR[:rw]",
+                   "share a folder of the host, for reading or with :rw for writing too", NULL},
 };
 _Static_assert(RUN_OPTIONS == RUN_OPTION_COUNT, "run.h says how many there are");
 
@@ -165,6 +164,8 @@ static int apply_option(int option, const char *value, struct run_settings *sett
     case RUN_DISK:
         arguments_add(&machine->disks, value);
         return 0;
+    case RUN_MOUNT:
+        return machine_share(machine, value);
     case RUN_NET:
         return network_parse_kind(&machine->network, value);
     case RUN_PORT:
@@ -195,10 +196,18 @@ static bool image_has_network(const char *image)
     return network;
 }
 
+static bool image_has_files(const char *image)
+{
+    struct elf_file file;
+    bool files = elf_file_open(&file, image) == 0 && has_files(&file);
+    elf_file_close(&file);
+    return files;
+}
+
 /* gdb with the symbols of both and stopped at the kernel's entry. */
 static void gdb_command(const char *image, struct arguments *words)
 {
-    char *kernel = kernel_path(image_has_network(image));
+    char *kernel = kernel_path(image_has_network(image), image_has_files(image));
     static const char *const options[] = {
         "gdb", "-q", "-iex", "set confirm off", "-ex", "target remote :1234", "-ex"};
     for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
@@ -336,6 +345,7 @@ int command_run(char **words)
     arguments_free(&settings.machine.extra);
     arguments_free(&settings.machine.disks);
     network_free(&settings.machine.network);
+    arguments_free(&settings.machine.shares);
     free(image);
     return status;
 }

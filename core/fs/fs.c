@@ -8,6 +8,7 @@
 #include "core/fs/erofs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
+#include "core/fs/ninep.h"
 #include "core/mm/page.h"
 #include "goruntime/image_info.h"
 
@@ -142,6 +143,22 @@ int fs_init(const char *root_word)
     return result != 0 ? result : procfs_mount();
 }
 
+/* What a mount word names: a folder of the host, a disk, or in the kernel for programs that open no
+ * files NULL for a folder: who starts the machine need not know the program. */
+static int find_mounted(const char *name, bool writable, struct filesystem **out)
+{
+    struct ninep_channel *channel = ninep_find != NULL ? ninep_find(name) : NULL;
+    if (channel != NULL) {
+        return ninep_create(out, channel, writable);
+    }
+    if (ninep_find == NULL && strcmp(name, "initrd") != 0 && block_find(name) == NULL) {
+        log_info("%s: not mounted: the program was found to open no files", name);
+        *out = NULL;
+        return 0;
+    }
+    return create_over(name, writable, out);
+}
+
 int fs_mount(const char *word)
 {
     char name[32];
@@ -161,7 +178,7 @@ int fs_mount(const char *word)
         return -EINVAL;
     }
     char *directory = kzalloc(length + 1);
-    int result = directory == NULL ? -ENOMEM : create_over(name, writable, &filesystem);
+    int result = directory == NULL ? -ENOMEM : find_mounted(name, writable, &filesystem);
     for (size_t i = 0; i < length && result == 0; i++) {
         if (i != 0 && path[i] == '/') {
             result = need_directory(directory, 0755);
@@ -171,7 +188,7 @@ int fs_mount(const char *word)
     if (result == 0) {
         result = need_directory(directory, 0755);
     }
-    if (result == 0) {
+    if (result == 0 && filesystem != NULL) {
         result = filesystem_mount(filesystem, directory);
     }
     kfree(directory);

@@ -23,6 +23,9 @@ int fs_mount(const char *word);
  * `merged`: standard output goes where standard error goes. After fs_init. */
 void console_init(bool hostlink, bool merged);
 
+/* Writes back what only memory has, of files that are elsewhere. Thread context. */
+void fs_sync(void);
+
 /* Changes the working directory of the process; for the kernel word `cwd=`. */
 int fs_set_cwd(const char *path);
 

@@ -16,6 +16,16 @@
 struct filesystem;
 struct statfs;
 
+/* Attributes to set, of which `what` names those that count. */
+enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_ATIME = 8, SET_MTIME = 16 };
+
+struct inode_changes {
+    unsigned what;
+    uint32_t mode, uid, gid;
+    int64_t atime, mtime; /* ns since 1970 */
+    bool atime_now, mtime_now;
+};
+
 /* What a new inode is to be. */
 struct inode_request {
     uint32_t mode; /* type and permissions */
@@ -34,13 +44,23 @@ struct inode_operations {
      * dentry. */
     int (*lookup)(struct inode *directory, const char *name, size_t length, struct inode **out);
     int (*create)(struct inode *directory, const struct inode_request *request, struct inode **out);
+    /* Absent where the dentries are the directory: what else a change of names takes. The caller
+     * holds change_lock and changes the dentries once it is done. */
+    int (*link)(struct inode *directory, const char *name, size_t length, struct inode *inode);
+    int (*remove)(struct inode *directory, const char *name, size_t length, bool is_directory);
+    int (*rename)(struct inode *from, const char *old, size_t old_length, struct inode *to,
+                  const char *name, size_t length);
+    /* Brings the attributes of an inode up to date that others may change too, and sets them.
+     * Absent: those in memory are the ones. */
+    int (*refresh)(struct inode *inode);
+    int (*change)(struct inode *inode, const struct inode_changes *changes);
     /* Names that have no dentry of their own making, from *position on; advances *position. */
     int (*list)(struct inode *directory, uint64_t *position, list_emit_fn *emit, void *context);
     /* The target, not terminated: its whole length, of which at most `size` bytes were written. */
     long (*read_link)(struct inode *inode, char *to, size_t size);
     /* For links that lead to an open file whatever their text says: a new reference. */
     int (*follow)(struct inode *inode, struct file **out);
-    /* Sets file->operations, data and offset_lock. */
+    /* Sets file->operations, data and offset_lock. Of directories only where names are `remote`. */
     int (*open)(struct inode *inode, struct file *file);
     int (*truncate)(struct inode *inode, uint64_t size);
     /* Extended attributes, absent where there are none: all names, each with its NUL, and the value
@@ -101,12 +121,15 @@ struct filesystem {
     uint32_t magic;
     bool read_only;
     bool in_memory; /* dentries are the directory */
+    bool remote;    /* others change names and files too: nothing that is cached is believed */
     struct mutex change_lock;
     struct dentry *root;
     struct dentry *covered; /* where it is mounted; NULL: the root */
     struct filesystem *next;
     const char *source, *options;
     void (*statfs)(struct filesystem *filesystem, struct statfs *out);
+    /* Writes back what only memory has. NULL: nothing. */
+    void (*sync)(struct filesystem *filesystem);
     void *data;
 };
 
@@ -198,6 +221,10 @@ int dentry_anonymous(struct filesystem *filesystem, struct inode *inode, struct 
 /* The absolute path, at the end of `buffer`: its start, or NULL when it does not fit. `deleted`
  * (may be NULL) tells that it has no name any more. */
 char *dentry_path(struct dentry *dentry, char *buffer, size_t size, bool *deleted);
+
+/* Puts a struct linux_dirent64 into `room` bytes at `to`: its size, or 0 when it does not fit. */
+size_t put_dirent(char *to, size_t room, const char *name, size_t length, uint64_t number,
+                  unsigned type, uint64_t next);
 
 /* Opens what the dentry stands for; takes a reference of its own. */
 int dentry_open(struct dentry *dentry, uint32_t flags, struct file **out);

@@ -362,7 +362,8 @@ static long copy_between(struct file *in, uint64_t *in_at, struct file *out, uin
                          size_t size)
 {
     enum { BOUNCE = 16384 };
-    bool pages = in->operations->map_page != NULL && in->inode != NULL && S_ISREG(in->inode->mode);
+    bool pages = in->operations->map_page != NULL && in->inode != NULL &&
+                 S_ISREG(in->inode->mode) && !in->inode->filesystem->remote;
     char *bounce = pages ? NULL : kmalloc(BOUNCE);
     long total = 0, done = 0;
     if (!pages && bounce == NULL) {

@@ -140,7 +140,7 @@ static int open_dentry(struct dentry *dentry, uint32_t flags, bool created, stru
     }
     uint32_t status = flags & ~(uint32_t)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
     int result = dentry_open(dentry, status | LARGE_FILE, out);
-    if (result == 0 && truncate && inode->size != 0) {
+    if (result == 0 && truncate && (inode->size != 0 || inode->filesystem->remote)) {
         result = inode->operations->truncate == NULL ? 0 : inode->operations->truncate(inode, 0);
         if (result != 0) {
             file_put(*out);
@@ -677,6 +677,8 @@ static long rename_user(int old_directory, uintptr_t old, int new_directory, uin
         result = -EXDEV;
     } else if (from.length == 0 || to.length == 0) {
         result = -EBUSY;
+    } else if (flags != 0 && filesystem->remote) {
+        result = -EINVAL; /* there is no way to say it to whose directory it is */
     } else if (filesystem->read_only) {
         result = -EROFS;
     } else {
@@ -756,14 +758,22 @@ long sys_readlinkat(struct syscall_args *a)
 /* --- attributes: reading
  * -------------------------------------------------------------------------------------------- */
 
+static int stat_inode(struct inode *inode, struct stat *stat)
+{
+    int result = inode->operations->refresh != NULL ? inode->operations->refresh(inode) : 0;
+    if (result == 0) {
+        inode_stat(inode, stat);
+    }
+    return result;
+}
+
 static int stat_file(struct file *file, struct stat *stat)
 {
     if (file->operations->stat != NULL) {
         return file->operations->stat(file, stat);
     }
     if (file->inode != NULL) {
-        inode_stat(file->inode, stat);
-        return 0;
+        return stat_inode(file->inode, stat);
     }
     memset(stat, 0, sizeof(*stat));
     stat->st_dev = 14; /* anonymous inodes share one */
@@ -798,11 +808,8 @@ static int stat_path(int directory, uintptr_t address, unsigned at_flags, struct
     }
     result = walk_user(directory, address, walk_flags(at_flags) | WALK_FILE, &path, &walk);
     if (result == 0) {
-        if (walk.file != NULL) {
-            result = stat_file(walk.file, stat);
-        } else {
-            inode_stat(walk.dentry->inode, stat);
-        }
+        result =
+            walk.file != NULL ? stat_file(walk.file, stat) : stat_inode(walk.dentry->inode, stat);
         finish(&path, &walk);
     }
     return result;
@@ -955,19 +962,14 @@ long sys_fstatfs(struct syscall_args *a)
 /* --- attributes: changing
  * ------------------------------------------------------------------------------------------- */
 
-enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_ATIME = 8, SET_MTIME = 16 };
-
-struct changes {
-    unsigned what;
-    uint32_t mode, uid, gid;
-    int64_t atime, mtime;
-};
-
-static long change_inode(struct inode *inode, const struct changes *changes)
+static long change_inode(struct inode *inode, const struct inode_changes *changes)
 {
     struct filesystem *filesystem = inode->filesystem;
     if (filesystem->read_only) {
         return -EROFS;
+    }
+    if (inode->operations->change != NULL) {
+        return inode->operations->change(inode, changes);
     }
     if (inode->operations->create == NULL && !filesystem->in_memory) {
         return -EPERM;
@@ -990,7 +992,7 @@ static long change_inode(struct inode *inode, const struct changes *changes)
 }
 
 static long change_path(int directory, uintptr_t address, unsigned at_flags,
-                        const struct changes *changes)
+                        const struct inode_changes *changes)
 {
     struct user_path path;
     struct walk walk;
@@ -1003,7 +1005,7 @@ static long change_path(int directory, uintptr_t address, unsigned at_flags,
     return result;
 }
 
-static long change_fd(int fd, const struct changes *changes)
+static long change_fd(int fd, const struct inode_changes *changes)
 {
     struct file *file;
     long result = fd_lookup(fd, &file);
@@ -1014,40 +1016,40 @@ static long change_fd(int fd, const struct changes *changes)
     return result;
 }
 
-static struct changes mode_change(uint64_t mode)
+static struct inode_changes mode_change(uint64_t mode)
 {
-    return (struct changes){.what = SET_MODE, .mode = (uint32_t)mode};
+    return (struct inode_changes){.what = SET_MODE, .mode = (uint32_t)mode};
 }
 
-static struct changes owner_change(uint64_t uid, uint64_t gid)
+static struct inode_changes owner_change(uint64_t uid, uint64_t gid)
 {
-    return (struct changes){.what = ((uint32_t)uid != UINT32_MAX ? SET_UID : 0) |
-                                    ((uint32_t)gid != UINT32_MAX ? SET_GID : 0),
-                            .uid = (uint32_t)uid,
-                            .gid = (uint32_t)gid};
+    return (struct inode_changes){.what = ((uint32_t)uid != UINT32_MAX ? SET_UID : 0) |
+                                          ((uint32_t)gid != UINT32_MAX ? SET_GID : 0),
+                                  .uid = (uint32_t)uid,
+                                  .gid = (uint32_t)gid};
 }
 
 long sys_chmod(struct syscall_args *a)
 {
-    struct changes changes = mode_change(a->arg[1]);
+    struct inode_changes changes = mode_change(a->arg[1]);
     return change_path(AT_FDCWD, a->arg[0], 0, &changes);
 }
 
 long sys_fchmod(struct syscall_args *a)
 {
-    struct changes changes = mode_change(a->arg[1]);
+    struct inode_changes changes = mode_change(a->arg[1]);
     return change_fd((int)a->arg[0], &changes);
 }
 
 long sys_fchmodat(struct syscall_args *a)
 {
-    struct changes changes = mode_change(a->arg[2]);
+    struct inode_changes changes = mode_change(a->arg[2]);
     return change_path((int)a->arg[0], a->arg[1], 0, &changes);
 }
 
 long sys_fchmodat2(struct syscall_args *a)
 {
-    struct changes changes = mode_change(a->arg[2]);
+    struct inode_changes changes = mode_change(a->arg[2]);
     if ((a->arg[3] & ~(uint64_t)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) {
         return -EINVAL;
     }
@@ -1056,25 +1058,25 @@ long sys_fchmodat2(struct syscall_args *a)
 
 long sys_chown(struct syscall_args *a)
 {
-    struct changes changes = owner_change(a->arg[1], a->arg[2]);
+    struct inode_changes changes = owner_change(a->arg[1], a->arg[2]);
     return change_path(AT_FDCWD, a->arg[0], 0, &changes);
 }
 
 long sys_lchown(struct syscall_args *a)
 {
-    struct changes changes = owner_change(a->arg[1], a->arg[2]);
+    struct inode_changes changes = owner_change(a->arg[1], a->arg[2]);
     return change_path(AT_FDCWD, a->arg[0], AT_SYMLINK_NOFOLLOW, &changes);
 }
 
 long sys_fchown(struct syscall_args *a)
 {
-    struct changes changes = owner_change(a->arg[1], a->arg[2]);
+    struct inode_changes changes = owner_change(a->arg[1], a->arg[2]);
     return change_fd((int)a->arg[0], &changes);
 }
 
 long sys_fchownat(struct syscall_args *a)
 {
-    struct changes changes = owner_change(a->arg[2], a->arg[3]);
+    struct inode_changes changes = owner_change(a->arg[2], a->arg[3]);
     if ((a->arg[4] & ~(uint64_t)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) {
         return -EINVAL;
     }
@@ -1086,7 +1088,7 @@ long sys_utimensat(struct syscall_args *a)
     enum { NOW = 0x3fffffff, OMIT = 0x3ffffffe };
     struct timespec64 times[2] = {{0, NOW}, {0, NOW}};
     int64_t values[2];
-    struct changes changes = {0};
+    struct inode_changes changes = {0};
     if ((a->arg[3] & ~(uint64_t)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) {
         return -EINVAL;
     }
@@ -1109,6 +1111,8 @@ long sys_utimensat(struct syscall_args *a)
     }
     changes.atime = values[0];
     changes.mtime = values[1];
+    changes.atime_now = times[0].nanoseconds == NOW;
+    changes.mtime_now = times[1].nanoseconds == NOW;
     if (changes.what == 0) {
         return 0;
     }
@@ -1218,11 +1222,20 @@ long sys_syncfs(struct syscall_args *a)
     return sync_fd((int)a->arg[0], true);
 }
 
-/* File systems are memory, but disks may have been written to. */
+void fs_sync(void)
+{
+    for (struct filesystem *fs = filesystems; fs != NULL; fs = fs->next) {
+        if (fs->sync != NULL) {
+            fs->sync(fs);
+        }
+    }
+    block_flush_all();
+}
+
 long sys_sync(struct syscall_args *a)
 {
     (void)a;
-    block_flush_all();
+    fs_sync();
     return 0;
 }
 

@@ -313,25 +313,65 @@ static int dentry_new(struct dentry **out, struct dentry *parent, const char *na
     return 0;
 }
 
+/* Gives a new dentry without a name in the tree back. */
+static void dentry_discard(struct dentry *dentry)
+{
+    spin_lock(&dentry_lock);
+    ref_locked(dentry->parent);
+    spin_unlock(&dentry_lock);
+    dentry_put(dentry);
+}
+
 /* --- changes, change_lock held
  * -------------------------------------------------------------------------------------- */
+
+/* Whether a cached dentry (or none) is the answer, or the file system must be asked. */
+static bool is_final(const struct dentry *parent, const struct dentry *dentry)
+{
+    const struct inode *directory = parent->inode;
+    return directory->operations->lookup == NULL ||
+           (dentry != NULL && (!directory->filesystem->remote || dentry->mounted != NULL));
+}
+
+/* What a cached dentry is now that the file system has named the inode, or NULL, for its name. */
+static bool confirm(struct dentry *dentry, const struct inode *inode)
+{
+    if (dentry->inode == inode) {
+        return true;
+    }
+    spin_lock(&dentry_lock);
+    if ((dentry->flags & DENTRY_HASHED) != 0) {
+        remove_name(dentry);
+    }
+    unref_locked(dentry);
+    unlock_and_trim();
+    return false;
+}
 
 int dentry_lookup(struct dentry *parent, const char *name, size_t length, struct dentry **out)
 {
     struct inode *directory = parent->inode, *inode;
-    int result = -ENOENT;
     spin_lock(&dentry_lock);
     struct dentry *dentry = find(parent, name, length);
-    if (dentry != NULL && dentry->inode != NULL) {
+    bool final = is_final(parent, dentry);
+    int result = dentry != NULL && dentry->inode != NULL ? 0 : -ENOENT;
+    if (result == 0) {
         ref_locked(dentry);
         *out = dentry;
-        result = 0;
     }
     spin_unlock(&dentry_lock);
-    if (dentry != NULL || directory->operations->lookup == NULL) {
+    if (final) {
         return result;
     }
     result = directory->operations->lookup(directory, name, length, &inode);
+    if (dentry != NULL && result != 0 && result != -ENOENT) {
+        dentry_put(dentry);
+        return result;
+    }
+    if (dentry != NULL && confirm(dentry, result == 0 ? inode : NULL)) {
+        inode_put(inode);
+        return 0;
+    }
     if (result == 0) {
         result = dentry_new(out, parent, name, length, inode);
     }
@@ -353,6 +393,19 @@ static void changed(struct inode *directory)
     directory->mtime = directory->ctime = inode_now();
 }
 
+/* Marks a name as made here, where that is all that keeps it. dentry_lock is held. */
+static void pin_upper(struct dentry *dentry)
+{
+    if (!dentry->inode->filesystem->in_memory) {
+        return;
+    }
+    dentry->flags |= DENTRY_UPPER;
+    if ((dentry->flags & DENTRY_PINNED) == 0) {
+        dentry->flags |= DENTRY_PINNED;
+        ref_locked(dentry);
+    }
+}
+
 /* Adds a name made here, in place of a whiteout if there is one. */
 static void publish(struct dentry *dentry)
 {
@@ -363,11 +416,7 @@ static void publish(struct dentry *dentry)
         remove_name(whiteout);
         unref_locked(whiteout);
     }
-    dentry->flags |= DENTRY_UPPER;
-    if (parent->inode->filesystem->in_memory && (dentry->flags & DENTRY_PINNED) == 0) {
-        dentry->flags |= DENTRY_PINNED;
-        ref_locked(dentry);
-    }
+    pin_upper(dentry);
     add_name(dentry);
     unlock_and_trim();
     changed(parent->inode);
@@ -403,6 +452,12 @@ int dentry_link(struct dentry *parent, const char *name, size_t length, struct i
         return -ENOENT;
     }
     int result = dentry_new(&dentry, parent, name, length, inode_get(inode));
+    if (result == 0 && parent->inode->operations->link != NULL) {
+        result = parent->inode->operations->link(parent->inode, name, length, inode);
+        if (result != 0) {
+            dentry_discard(dentry);
+        }
+    }
     if (result == 0) {
         inode_dirty(inode);
         inode->links++;
@@ -417,7 +472,7 @@ int dentry_link(struct dentry *parent, const char *name, size_t length, struct i
 static bool is_below(struct dentry *dentry)
 {
     struct inode *directory = dentry->parent->inode, *inode;
-    if (directory->operations->lookup == NULL ||
+    if (directory->operations->lookup == NULL || !directory->filesystem->in_memory ||
         directory->operations->lookup(directory, dentry->name, dentry->length, &inode) != 0) {
         return false;
     }
@@ -458,12 +513,15 @@ static void removed(struct dentry *dentry)
 
 int dentry_remove(struct dentry *dentry)
 {
-    struct dentry *whiteout;
+    struct dentry *whiteout = NULL;
     struct inode *directory = dentry->parent->inode;
     if (directory->operations->create == NULL) {
         return -EPERM;
     }
-    int result = prepare_whiteout(dentry, &whiteout);
+    int result = directory->operations->remove == NULL
+                     ? prepare_whiteout(dentry, &whiteout)
+                     : directory->operations->remove(directory, dentry->name, dentry->length,
+                                                     inode_is_directory(dentry->inode));
     if (result != 0) {
         return result;
     }
@@ -504,6 +562,10 @@ int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name
         return -ENOMEM;
     }
     int result = prepare_whiteout(dentry, &whiteout);
+    if (result == 0 && parent->inode->operations->rename != NULL) {
+        result = parent->inode->operations->rename(old_parent->inode, old_name, dentry->length,
+                                                   parent->inode, name, length);
+    }
     if (result != 0) {
         kfree(new_name);
         return result;
@@ -528,11 +590,7 @@ int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name
     memmove(dentry->name, name, length);
     dentry->length = (uint8_t)length;
     add_name(dentry);
-    dentry->flags |= DENTRY_UPPER;
-    if (parent->inode->filesystem->in_memory && (dentry->flags & DENTRY_PINNED) == 0) {
-        dentry->flags |= DENTRY_PINNED;
-        ref_locked(dentry);
-    }
+    pin_upper(dentry);
     unref_locked(old_parent);
     unlock_and_trim();
     if (old_name != dentry->short_name) {
@@ -570,11 +628,7 @@ int dentry_exchange(struct dentry *left, struct dentry *right)
     right->name = saved.name == left->short_name ? right->short_name : saved.name;
     for (int i = 0; i < 2; i++) {
         add_name(pair[i]);
-        pair[i]->flags |= DENTRY_UPPER;
-        if (pair[i]->inode->filesystem->in_memory && (pair[i]->flags & DENTRY_PINNED) == 0) {
-            pair[i]->flags |= DENTRY_PINNED;
-            ref_locked(pair[i]);
-        }
+        pin_upper(pair[i]);
     }
     unref_locked(left->parent);
     unref_locked(right->parent);
@@ -859,7 +913,7 @@ restart:
             continue;
         }
         child = find(current, path, length);
-        if (child == NULL && current->inode->operations->lookup != NULL) {
+        if (!is_final(current, child)) {
             result = lookup_slowly(current, path, length, &child);
         } else if (child == NULL || child->inode == NULL) {
             result = -ENOENT;
@@ -976,21 +1030,32 @@ struct listing {
     bool full;
 };
 
-static bool put_record(struct listing *listing, const char *name, size_t length, uint64_t number,
-                       unsigned type, uint64_t next)
+size_t put_dirent(char *to, size_t room, const char *name, size_t length, uint64_t number,
+                  unsigned type, uint64_t next)
 {
     size_t size = (offsetof(struct record, name) + length + 1 + 7) & ~7ul;
-    if (listing->size - listing->used < size) {
-        listing->full = true;
-        return false;
+    if (room < size) {
+        return 0;
     }
-    struct record *record = (struct record *)(listing->buffer + listing->used);
+    struct record *record = (struct record *)to;
     record->number = number;
     record->next = (int64_t)next;
     record->length = (uint16_t)size;
     record->type = (uint8_t)type;
     memcpy(record->name, name, length);
     memset(record->name + length, 0, size - offsetof(struct record, name) - length);
+    return size;
+}
+
+static bool put_record(struct listing *listing, const char *name, size_t length, uint64_t number,
+                       unsigned type, uint64_t next)
+{
+    size_t size = put_dirent(listing->buffer + listing->used, listing->size - listing->used, name,
+                             length, number, type, next);
+    if (size == 0) {
+        listing->full = true;
+        return false;
+    }
     listing->used += size;
     listing->offset = next;
     return true;
@@ -1075,6 +1140,9 @@ bool dentry_is_empty(struct dentry *directory)
     char buffer[64];
     /* Longer than "." and "..": any further name either fits or does not. */
     struct listing listing = {.directory = directory, .buffer = buffer, .size = 40, .offset = 2};
+    if (directory->inode->filesystem->remote) {
+        return true; /* whose directory it is will say */
+    }
     return list_directory(&listing) == 0 && listing.used == 0 && !listing.full;
 }
 
@@ -1099,8 +1167,12 @@ int dentry_open(struct dentry *dentry, uint32_t flags, struct file **out)
     if ((flags & O_PATH) == 0) {
         switch (inode->mode & S_IFMT) {
         case S_IFDIR:
-            file->operations = &directory_operations;
-            file_set_seekable(file);
+            if (inode->filesystem->remote) {
+                result = inode->operations->open(inode, file);
+            } else {
+                file->operations = &directory_operations;
+                file_set_seekable(file);
+            }
             break;
         case S_IFCHR:
             result = chr_open(inode, file);

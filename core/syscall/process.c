@@ -7,6 +7,7 @@
 #include <linux/sched.h>
 #include <linux/signal.h>
 
+#include "core/fs/fs.h"
 #include "core/lib/log.h"
 #include "core/lib/string.h"
 #include "core/mm/kmalloc.h"
@@ -85,6 +86,7 @@ void process_kill(int signal)
 
 long sys_exit_group(struct syscall_args *a)
 {
+    fs_sync();
     process_exit((int)a->arg[0]);
 }
 
@@ -92,6 +94,7 @@ long sys_exit(struct syscall_args *a)
 {
     struct thread *thread = current_thread();
     if (thread_count() == 1) {
+        fs_sync();
         process_exit((int)a->arg[0]);
     }
     futex_exit_robust_list(thread->robust_list, thread->tid);

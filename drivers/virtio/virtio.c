@@ -26,6 +26,7 @@ static const struct {
     {VIRTIO_ID_BLOCK, virtio_blk_probe},
     {VIRTIO_ID_ENTROPY, virtio_entropy_probe},
     {VIRTIO_ID_NET, virtio_net_probe},
+    {VIRTIO_ID_9P, virtio_9p_probe},
 };
 #define DRIVER_COUNT (sizeof(drivers) / sizeof(drivers[0]))
 

@@ -1,0 +1,3 @@
+module ninep
+
+go 1.24
