@@ -107,7 +107,7 @@ bool net_option(const char *word)
 
 #define SERVERS_MAX 16
 
-static struct spinlock servers_lock = SPINLOCK_INIT(LOCK_FILE);
+static struct spinlock servers_lock = SPINLOCK_INIT(LOCK_WAIT_QUEUE);
 static struct told_server {
     int interface;
     struct net_address address;
@@ -160,4 +160,5 @@ int64_t resolver_changed(void)
 void net_init(void)
 {
     unix_init();
+    inet_start();
 }

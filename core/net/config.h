@@ -31,7 +31,7 @@ extern struct net_config net_config; /* complete before net_init */
 
 /* The name servers that one interface was told of in one family (DHCP, router advertisements,
  * DHCPv6), in place of those before; they show in /proc/net/pnp, which /etc/resolv.conf leads to.
- * Any context without LOCK_FILE or a higher lock. */
+ * Any context without LOCK_WAIT_QUEUE or a higher lock. */
 void resolver_update(int interface, int family, const struct net_address *servers, unsigned count);
 
 /* Name server `position` in use, counted from 0; false: there are no more. */

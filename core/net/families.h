@@ -4,3 +4,6 @@
 
 void unix_init(void);
 void netlink_init(void);
+
+/* lwIP too, and the interfaces of the devices that have been found; waits for DHCP. */
+void inet_start(void);

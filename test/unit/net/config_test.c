@@ -29,6 +29,10 @@ uint64_t clock_wall(void)
     return 42;
 }
 
+void inet_start(void)
+{
+}
+
 void unix_init(void)
 {
 }

@@ -1,0 +1,726 @@
+/* SPDX-License-Identifier: MIT */
+/* UDP sockets, ICMP datagram sockets ("ping" sockets, icmp(7)), and the errors that ICMP reports.
+ * Datagrams wait at their socket as the pbufs that they came in. Guarded by the network lock but
+ * where a field says otherwise. */
+#include <linux/errno.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/ipv6.h>
+
+#include "core/lib/string.h"
+#include "core/mm/kmalloc.h"
+#include "core/net/inet.h"
+#include "core/net/tcp.h"
+#include "hal.h"
+#include "lwip/icmp.h"
+#include "lwip/icmp6.h"
+#include "lwip/inet_chksum.h"
+#include "lwip/ip.h"
+#include "lwip/prot/icmp6.h"
+#include "lwip/prot/tcp.h"
+#include "lwip/prot/udp.h"
+#include "lwip/raw.h"
+#include "lwip/udp.h"
+
+#define DATAGRAM_MAX 65507    /* bytes: 65535 less the headers of IPv4 and UDP */
+#define DATAGRAM_OVERHEAD 256 /* what SO_RCVBUF counts beside the bytes */
+#define ECHO_HEADER 8
+
+struct datagram {
+    struct datagram *next;
+    struct pbuf *data;
+    ip_addr_t from, to;
+    uint16_t port; /* of the sender */
+    uint8_t ttl, tos, interface;
+};
+
+struct datagram_socket {
+    struct inet_socket inet; /* first */
+    struct udp_pcb *udp;     /* one of the two */
+    struct raw_pcb *raw;
+    struct datagram *first, **end;
+    uint32_t waiting; /* bytes with overhead; read by anybody */
+    bool read_shut, write_shut;
+    struct list all_node; /* in `all` */
+};
+
+static struct list all = LIST_INIT(all);
+
+static struct datagram_socket *datagram_of(struct socket *socket)
+{
+    return (struct datagram_socket *)socket;
+}
+
+/* --- receiving
+ * ------------------------------------------------------------------------------------
+ */
+
+/* Queues a datagram; takes the pbuf over. */
+static void queue(struct datagram_socket *socket, struct pbuf *data, const ip_addr_t *from,
+                  uint16_t port)
+{
+    uint32_t size = data->tot_len + DATAGRAM_OVERHEAD;
+    struct datagram *datagram = NULL;
+    if (socket->waiting + size <= socket->inet.socket.options.receive_buffer &&
+        !net_memory_is_short()) {
+        datagram = kmalloc(sizeof(*datagram));
+    }
+    if (datagram == NULL) {
+        pbuf_free(data);
+        return;
+    }
+    bool v6 = ip_current_is_v6();
+    *datagram = (struct datagram){
+        .data = data,
+        .from = *from,
+        .to = *ip_current_dest_addr(),
+        .port = port,
+        .ttl = v6 ? IP6H_HOPLIM(ip6_current_header()) : IPH_TTL(ip4_current_header()),
+        .tos = v6 ? (uint8_t)IP6H_TC(ip6_current_header()) : IPH_TOS(ip4_current_header()),
+        .interface = netif_get_index(ip_current_input_netif()),
+    };
+    *socket->end = datagram;
+    socket->end = &datagram->next;
+    __atomic_store_n(&socket->waiting, socket->waiting + size, __ATOMIC_RELAXED);
+    socket_notify(&socket->inet.socket, POLLIN | POLLRDNORM);
+}
+
+static void udp_arrived(void *argument, struct udp_pcb *pcb, struct pbuf *data,
+                        const ip_addr_t *from, uint16_t port)
+{
+    (void)pcb;
+    queue(argument, data, from, port);
+}
+
+/* An echo reply goes to the socket whose "port" is the identifier. */
+static uint8_t echo_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *packet,
+                            const ip_addr_t *from)
+{
+    (void)pcb;
+    struct datagram_socket *socket = argument;
+    bool v6 = IP_IS_V6(from);
+    uint16_t header = v6 ? IP6_HLEN : (uint16_t)(IPH_HL(ip4_current_header()) * 4);
+    uint8_t echo[ECHO_HEADER];
+    if (pbuf_copy_partial(packet, echo, sizeof(echo), header) != sizeof(echo) ||
+        echo[0] != (v6 ? ICMP6_TYPE_EREP : ICMP_ER) ||
+        (echo[4] << 8 | echo[5]) != socket->inet.local_port) {
+        return 0;
+    }
+    struct pbuf *copy = pbuf_alloc(PBUF_RAW, (uint16_t)(packet->tot_len - header), PBUF_RAM);
+    if (copy != NULL) {
+        pbuf_copy_partial(packet, copy->payload, copy->tot_len, header);
+        queue(socket, copy, from, 0);
+    }
+    return 0; /* lwIP and other sockets see it too */
+}
+
+static void put_control(struct socket_message *message, const struct inet_options *options,
+                        const struct datagram *datagram)
+{
+    int number;
+    if (IP_IS_V4(&datagram->to)) {
+        if (options->receive_pktinfo) {
+            struct in_pktinfo info = {.ipi_ifindex = datagram->interface,
+                                      .ipi_spec_dst.s_addr = ip_2_ip4(&datagram->to)->addr,
+                                      .ipi_addr.s_addr = ip_2_ip4(&datagram->to)->addr};
+            control_put(message, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+        }
+        if (options->receive_ttl) {
+            number = datagram->ttl;
+            control_put(message, IPPROTO_IP, IP_TTL, &number, sizeof(number));
+        }
+        if (options->receive_tos) {
+            control_put(message, IPPROTO_IP, IP_TOS, &datagram->tos, 1);
+        }
+    }
+    if (options->receive_pktinfo6) {
+        struct in6_pktinfo info = {.ipi6_ifindex = datagram->interface};
+        if (IP_IS_V6(&datagram->to)) {
+            memcpy(&info.ipi6_addr, ip_2_ip6(&datagram->to)->addr, 16);
+        } else {
+            uint32_t mapped[4] = {0, 0, PP_HTONL(0xffff), ip_2_ip4(&datagram->to)->addr};
+            memcpy(&info.ipi6_addr, mapped, 16);
+        }
+        control_put(message, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+    }
+    if (options->receive_ttl6) {
+        number = datagram->ttl;
+        control_put(message, IPPROTO_IPV6, IPV6_HOPLIMIT, &number, sizeof(number));
+    }
+    if (options->receive_tos6) {
+        number = datagram->tos;
+        control_put(message, IPPROTO_IPV6, IPV6_TCLASS, &number, sizeof(number));
+    }
+}
+
+static void unlink_first(struct datagram_socket *socket)
+{
+    struct datagram *datagram = socket->first;
+    socket->first = datagram->next;
+    if (socket->first == NULL) {
+        socket->end = &socket->first;
+    }
+    __atomic_store_n(&socket->waiting,
+                     socket->waiting - (datagram->data->tot_len + DATAGRAM_OVERHEAD),
+                     __ATOMIC_RELAXED);
+}
+
+static long datagram_receive(struct socket *base, struct socket_message *message)
+{
+    struct datagram_socket *socket = datagram_of(base);
+    if ((message->flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) {
+        return (message->flags & MSG_OOB) != 0 ? -EOPNOTSUPP : -EAGAIN;
+    }
+    int error = socket_take_error(base);
+    if (error != 0) {
+        return error;
+    }
+    bool peek = (message->flags & MSG_PEEK) != 0;
+    net_lock();
+    struct datagram *datagram = socket->first;
+    struct datagram peeked;
+    if (datagram != NULL && peek) {
+        peeked = *datagram;
+        pbuf_ref(peeked.data);
+        datagram = &peeked;
+    } else if (datagram != NULL) {
+        unlink_first(socket);
+    }
+    net_unlock();
+    if (datagram == NULL) {
+        return socket->read_shut ? 0 : -EAGAIN;
+    }
+    size_t length = datagram->data->tot_len;
+    size_t left = LWIP_MIN(length, message->io.remaining);
+    long result = (long)((message->flags & MSG_TRUNC) != 0 ? length : left);
+    if (left < length) {
+        message->result_flags |= MSG_TRUNC;
+    }
+    for (const struct pbuf *piece = datagram->data; piece != NULL && left != 0;
+         piece = piece->next) {
+        size_t part = LWIP_MIN(left, piece->len);
+        error = io_copy_to(&message->io, piece->payload, part);
+        if (error != 0) {
+            result = error;
+            break;
+        }
+        left -= part;
+    }
+    if (result >= 0) {
+        message->name_length =
+            (unsigned)inet_name(&socket->inet, &message->name, &datagram->from, datagram->port);
+        put_control(message, &socket->inet.options, datagram);
+    }
+    net_lock(); /* others may peek at the same pbuf */
+    pbuf_free(datagram->data);
+    net_unlock();
+    if (!peek) {
+        kfree(datagram);
+    }
+    return result;
+}
+
+/* --- sending
+ * --------------------------------------------------------------------------------------
+ */
+
+/* What goes with one datagram. */
+struct sending {
+    ip_addr_t remote, local;
+    uint16_t port;
+    uint8_t ttl, tos;
+    int interface; /* 0: by the route */
+    bool has_local;
+};
+
+static int read_control(const struct socket_message *message, struct sending *sending)
+{
+    int error = 0;
+    const struct control_header *at = NULL;
+    while ((at = control_next(message, at, &error)) != NULL) {
+        const void *data = at + 1;
+        size_t size = at->length - sizeof(*at);
+        int number = 0;
+        if (at->level == IPPROTO_IP && at->type == IP_PKTINFO &&
+            size >= sizeof(struct in_pktinfo)) {
+            struct in_pktinfo info;
+            memcpy(&info, data, sizeof(info));
+            sending->interface = info.ipi_ifindex;
+            if (info.ipi_spec_dst.s_addr != 0) {
+                ip_addr_set_ip4_u32_val(sending->local, info.ipi_spec_dst.s_addr);
+                sending->has_local = true;
+            }
+        } else if (at->level == IPPROTO_IPV6 && at->type == IPV6_PKTINFO &&
+                   size >= sizeof(struct in6_pktinfo)) {
+            struct in6_pktinfo info;
+            memcpy(&info, data, sizeof(info));
+            sending->interface = info.ipi6_ifindex;
+            ip6_addr_t address = {0};
+            memcpy(address.addr, &info.ipi6_addr, 16);
+            if (ip6_addr_isipv4mappedipv6(&address)) {
+                ip_addr_set_ip4_u32_val(sending->local, address.addr[3]);
+                sending->has_local = true;
+            } else if (!ip6_addr_isany(&address)) {
+                ip_addr_copy_from_ip6(sending->local, address);
+                sending->has_local = true;
+            }
+        } else if ((at->level == IPPROTO_IP && (at->type == IP_TTL || at->type == IP_TOS)) ||
+                   (at->level == IPPROTO_IPV6 &&
+                    (at->type == IPV6_HOPLIMIT || at->type == IPV6_TCLASS))) {
+            if (inet_option_number(data, size, &number) != 0 || number < 0 || number > 255) {
+                return -EINVAL;
+            }
+            bool ttl = (at->level == IPPROTO_IP && at->type == IP_TTL) ||
+                       (at->level == IPPROTO_IPV6 && at->type == IPV6_HOPLIMIT);
+            *(ttl ? &sending->ttl : &sending->tos) = (uint8_t)number;
+        }
+    }
+    return error;
+}
+
+/* Fills in the addresses and checks that the datagram may go; the netif it goes by. */
+static int find_way(struct datagram_socket *socket, struct sending *sending, struct netif **netif)
+{
+    struct inet_socket *inet = &socket->inet;
+    ip_addr_t local;
+    int error = inet_route(inet, &sending->remote, &local, netif);
+    if (error != 0) {
+        return error;
+    }
+    if (sending->interface != 0) {
+        *netif = inet_netif_by_index(sending->interface);
+        if (*netif == NULL) {
+            return -ENODEV;
+        }
+        const ip_addr_t *source = ip_netif_get_local_ip(*netif, &sending->remote);
+        if (source != NULL && ip_addr_isany(&inet->local)) {
+            local = *source;
+        }
+    }
+    if (!sending->has_local || IP_IS_V4(&sending->local) != IP_IS_V4(&sending->remote)) {
+        sending->local = local;
+    } else if (!inet_is_own(&sending->local)) {
+        return -EINVAL;
+    }
+    if (ip_addr_ismulticast(&sending->local)) { /* bound to a group: it is no source */
+        const ip_addr_t *source = ip_netif_get_local_ip(*netif, &sending->remote);
+        if (source == NULL) {
+            return -ENETUNREACH;
+        }
+        sending->local = *source;
+    }
+    if (IP_IS_V4(&sending->remote) && !inet->socket.options.broadcast &&
+        ip4_addr_isbroadcast(ip_2_ip4(&sending->remote), *netif)) {
+        return -EACCES;
+    }
+    return 0;
+}
+
+static int ensure_port(struct datagram_socket *socket)
+{
+    struct inet_socket *inet = &socket->inet;
+    if (inet->local_port != 0) {
+        return 0;
+    }
+    int error = inet_bind(inet, &inet->local, 0);
+    if (error == 0 && socket->udp != NULL) {
+        error = inet_error(udp_bind(socket->udp, &inet->local, inet->local_port));
+    }
+    return error;
+}
+
+/* The header of an echo request gets the socket's identifier and its checksum. */
+static void complete_echo(const struct datagram_socket *socket, struct pbuf *packet)
+{
+    uint8_t *echo = packet->payload;
+    echo[4] = (uint8_t)(socket->inet.local_port >> 8);
+    echo[5] = (uint8_t)socket->inet.local_port;
+    echo[2] = echo[3] = 0;
+    if (socket->inet.socket.domain == AF_INET) { /* lwIP makes that of ICMPv6 */
+        uint16_t sum = inet_chksum(packet->payload, packet->len);
+        memcpy(echo + 2, &sum, 2);
+    }
+}
+
+static int send_locked(struct datagram_socket *socket, struct sending *sending, struct pbuf *packet)
+{
+    struct inet_socket *inet = &socket->inet;
+    struct netif *netif;
+    if (socket->write_shut) {
+        return -EPIPE;
+    }
+    int error = socket_take_error(&inet->socket);
+    if (error == 0 && net_device_congested()) {
+        error = -EAGAIN;
+    }
+    if (error == 0) {
+        error = ensure_port(socket);
+    }
+    if (error == 0) {
+        error = find_way(socket, sending, &netif);
+    }
+    if (error != 0) {
+        return error;
+    }
+    bool group = ip_addr_ismulticast(&sending->remote);
+    err_t result;
+    if (socket->udp != NULL) {
+        struct udp_pcb *pcb = socket->udp;
+        pcb->ttl = sending->ttl;
+        pcb->tos = sending->tos;
+        pcb->mcast_ttl = inet->options.multicast_ttl;
+        if (group && inet->options.multicast_loop) {
+            udp_set_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
+        } else {
+            udp_clear_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
+        }
+        result =
+            udp_sendto_if_src(pcb, packet, &sending->remote, sending->port, netif, &sending->local);
+    } else {
+        socket->raw->ttl = group ? inet->options.multicast_ttl : sending->ttl;
+        socket->raw->tos = sending->tos;
+        complete_echo(socket, packet);
+        result = raw_sendto_if_src(socket->raw, packet, &sending->remote, netif, &sending->local);
+    }
+    return inet_error(result);
+}
+
+static long datagram_send(struct socket *base, struct socket_message *message)
+{
+    struct datagram_socket *socket = datagram_of(base);
+    struct inet_socket *inet = &socket->inet;
+    struct sending sending = {.ttl = inet->options.ttl, .tos = inet->options.tos};
+    int error = 0;
+    if ((message->flags & MSG_OOB) != 0) {
+        return -EOPNOTSUPP;
+    }
+    if (message->name_length != 0) {
+        error = inet_address(inet, &message->name, message->name_length, &sending.remote,
+                             &sending.port);
+        if (error == 0 && sending.port == 0 && socket->udp != NULL) {
+            error = -EINVAL;
+        }
+    } else if (inet->remote_port == 0) {
+        error = -EDESTADDRREQ;
+    } else {
+        sending.remote = inet->remote;
+        sending.port = inet->remote_port;
+    }
+    size_t length = message->io.remaining;
+    if (error == 0 && length > DATAGRAM_MAX) {
+        error = -EMSGSIZE;
+    }
+    if (error == 0 && socket->raw != NULL && length < ECHO_HEADER) {
+        error = -EINVAL;
+    }
+    if (error == 0) {
+        error = read_control(message, &sending);
+    }
+    if (error != 0) {
+        return error;
+    }
+    struct pbuf *packet =
+        pbuf_alloc(socket->udp != NULL ? PBUF_TRANSPORT : PBUF_IP, (uint16_t)length, PBUF_RAM);
+    if (packet == NULL) {
+        return -ENOBUFS;
+    }
+    error = io_copy_from(&message->io, packet->payload, length);
+    if (error == 0 && socket->raw != NULL &&
+        *(uint8_t *)packet->payload !=
+            (inet->socket.domain == AF_INET ? ICMP_ECHO : ICMP6_TYPE_EREQ)) {
+        error = -EINVAL;
+    }
+    net_lock();
+    if (error == 0) {
+        error = send_locked(socket, &sending, packet);
+    }
+    pbuf_free(packet); /* a device may have it still */
+    net_unlock();
+    return error != 0 ? error : (long)length;
+}
+
+void net_backlog_gone(void)
+{
+    list_for_each (node, &all) {
+        struct datagram_socket *socket = list_entry(node, struct datagram_socket, all_node);
+        socket_notify(&socket->inet.socket, POLLOUT | POLLWRNORM);
+    }
+}
+
+/* --- names
+ * ----------------------------------------------------------------------------------------
+ */
+
+static int datagram_bind(struct socket *base, const union socket_address *name, unsigned length)
+{
+    struct datagram_socket *socket = datagram_of(base);
+    ip_addr_t ip;
+    uint16_t port;
+    int error = inet_address(&socket->inet, name, length, &ip, &port);
+    if (error != 0) {
+        return error;
+    }
+    net_lock();
+    error = inet_bind(&socket->inet, &ip, port);
+    if (error == 0 && socket->udp != NULL) {
+        error = inet_error(udp_bind(socket->udp, &ip, socket->inet.local_port));
+        struct netif *netif = inet_netif_by_index(base->options.bound_device);
+        udp_bind_netif(socket->udp, netif);
+    }
+    net_unlock();
+    return error;
+}
+
+static void disconnect(struct datagram_socket *socket)
+{
+    socket->inet.remote_port = 0;
+    if (socket->udp != NULL) {
+        udp_disconnect(socket->udp);
+    }
+}
+
+static int datagram_connect(struct socket *base, const union socket_address *name, unsigned length)
+{
+    struct datagram_socket *socket = datagram_of(base);
+    struct inet_socket *inet = &socket->inet;
+    if (length >= sizeof(name->family) && name->family == AF_UNSPEC) {
+        net_lock();
+        disconnect(socket);
+        net_unlock();
+        return 0;
+    }
+    struct sending sending = {0};
+    int error = inet_address(inet, name, length, &sending.remote, &sending.port);
+    if (error != 0) {
+        return error;
+    }
+    net_lock();
+    struct netif *netif;
+    error = find_way(socket, &sending, &netif);
+    if (error == 0) {
+        error = ensure_port(socket);
+    }
+    if (error == 0) {
+        if (ip_addr_isany(&inet->local)) {
+            inet->local = sending.local;
+        }
+        inet->remote = sending.remote;
+        inet->remote_port = sending.port != 0 ? sending.port : 1; /* an echo has no port */
+        if (socket->udp != NULL) {
+            socket->udp->local_ip = inet->local;
+            error = inet_error(udp_connect(socket->udp, &inet->remote, sending.port));
+        }
+    }
+    net_unlock();
+    return error;
+}
+
+/* --- the rest
+ * -------------------------------------------------------------------------------------
+ */
+
+static uint32_t datagram_poll(struct socket *base)
+{
+    const struct datagram_socket *socket = datagram_of(base);
+    uint32_t events = __atomic_load_n(&base->error, __ATOMIC_RELAXED) != 0 ? POLLERR : 0;
+    if (socket->read_shut) {
+        events |= POLLIN | POLLRDNORM | POLLRDHUP | (socket->write_shut ? POLLHUP : 0);
+    }
+    if (__atomic_load_n(&socket->waiting, __ATOMIC_RELAXED) != 0) {
+        events |= POLLIN | POLLRDNORM;
+    }
+    if (!net_device_congested()) {
+        events |= POLLOUT | POLLWRNORM;
+    }
+    return events;
+}
+
+static int datagram_shutdown(struct socket *base, int how)
+{
+    struct datagram_socket *socket = datagram_of(base);
+    if (socket->inet.remote_port == 0) {
+        return -ENOTCONN;
+    }
+    net_lock();
+    socket->read_shut |= how != SHUT_WR;
+    socket->write_shut |= how != SHUT_RD;
+    net_unlock();
+    socket_notify(base, POLLIN | POLLRDNORM | POLLRDHUP | POLLOUT | POLLWRNORM |
+                            (socket->read_shut && socket->write_shut ? (uint32_t)POLLHUP : 0));
+    return 0;
+}
+
+static int datagram_set_option(struct socket *base, int level, int name, const void *value,
+                               size_t size)
+{
+    return inet_set_option((struct inet_socket *)base, level, name, value, size);
+}
+
+static int datagram_get_option(struct socket *base, int level, int name, void *value, size_t *size)
+{
+    return inet_get_option((struct inet_socket *)base, level, name, value, size);
+}
+
+static void datagram_release(struct socket *base)
+{
+    struct datagram_socket *socket = datagram_of(base);
+    net_lock();
+    if (socket->udp != NULL) {
+        udp_remove(socket->udp);
+    } else {
+        raw_remove(socket->raw);
+    }
+    inet_leave_all(&socket->inet);
+    inet_unbind(&socket->inet);
+    list_remove(&socket->all_node);
+    while (socket->first != NULL) {
+        struct datagram *datagram = socket->first;
+        unlink_first(socket);
+        pbuf_free(datagram->data);
+        kfree(datagram);
+    }
+    net_unlock();
+    kfree(socket);
+}
+
+const struct socket_operations datagram_operations = {
+    .bind = datagram_bind,
+    .connect = datagram_connect,
+    .get_name = inet_get_name,
+    .send = datagram_send,
+    .receive = datagram_receive,
+    .shutdown = datagram_shutdown,
+    .set_option = datagram_set_option,
+    .get_option = datagram_get_option,
+    .poll = datagram_poll,
+    .release = datagram_release,
+};
+
+static int create(int domain, int protocol, bool udp, struct socket **out)
+{
+    struct datagram_socket *socket = kzalloc(sizeof(*socket));
+    if (socket == NULL) {
+        return -ENOMEM;
+    }
+    inet_init(&socket->inet, &datagram_operations, domain, SOCK_DGRAM, protocol);
+    socket->end = &socket->first;
+    net_lock();
+    bool made;
+    if (udp) {
+        socket->udp = udp_new_ip_type(domain == AF_INET ? IPADDR_TYPE_V4 : IPADDR_TYPE_ANY);
+        made = socket->udp != NULL;
+    } else {
+        socket->raw =
+            raw_new_ip_type(domain == AF_INET ? IPADDR_TYPE_V4 : IPADDR_TYPE_V6, (uint8_t)protocol);
+        made = socket->raw != NULL;
+    }
+    if (made) {
+        list_push_back(&all, &socket->all_node);
+    }
+    if (made && udp) {
+        /* Who may share a port is decided in inet_bind, and who may broadcast in find_way. */
+        ip_set_option(socket->udp, SOF_REUSEADDR | SOF_BROADCAST);
+        udp_recv(socket->udp, udp_arrived, socket);
+    } else if (made) {
+        ip_set_option(socket->raw, SOF_BROADCAST);
+        raw_recv(socket->raw, echo_arrived, socket);
+        if (domain == AF_INET6) {
+            socket->raw->chksum_reqd = 1; /* RFC 3542, 3.1 */
+            socket->raw->chksum_offset = 2;
+        }
+    }
+    net_unlock();
+    if (!made) {
+        kfree(socket);
+        return -ENOBUFS;
+    }
+    *out = &socket->inet.socket;
+    return 0;
+}
+
+int udp_socket_create(int domain, int protocol, struct socket **out)
+{
+    return create(domain, protocol, true, out);
+}
+
+int icmp_socket_create(int domain, int protocol, struct socket **out)
+{
+    return create(domain, protocol, false, out);
+}
+
+/* --- errors that ICMP reports
+ * ---------------------------------------------------------------------
+ */
+
+/* errno for destination unreachable (RFC 792; RFC 4443, 3.1); 0: nobody is told. */
+static int unreachable_error(bool v6, uint8_t code)
+{
+    static const uint8_t v4_errors[] = {ENETUNREACH, EHOSTUNREACH, ENOPROTOOPT, ECONNREFUSED};
+    static const uint8_t v6_errors[] = {ENETUNREACH, EACCES, EHOSTUNREACH, EHOSTUNREACH,
+                                        ECONNREFUSED};
+    if (v6) {
+        return code < sizeof(v6_errors) ? v6_errors[code] : 0;
+    }
+    return code < sizeof(v4_errors) ? v4_errors[code] : code >= 9 && code <= 13 ? EHOSTUNREACH : 0;
+}
+
+/* The packet that could not be delivered follows the ICMP header: our own, if nobody lies. */
+static uint8_t error_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *packet,
+                             const ip_addr_t *from)
+{
+    (void)argument;
+    (void)pcb;
+    uint8_t bytes[60 + 8 + 60 + 8];
+    uint16_t size = pbuf_copy_partial(packet, bytes, sizeof(bytes), 0);
+    bool v6 = IP_IS_V6(from);
+    unsigned at = v6 ? IP6_HLEN : IPH_HL(ip4_current_header()) * 4u;
+    unsigned inner = at + 8;
+    if (inner + (v6 ? 40u : 20u) + 8 > size || bytes[at] != (v6 ? ICMP6_TYPE_DUR : ICMP_DUR)) {
+        return 0;
+    }
+    int number = unreachable_error(v6, bytes[at + 1]);
+    unsigned ports = inner + (v6 ? 40u : (bytes[inner] & 15) * 4u);
+    if (number == 0 || ports + 4 > size) {
+        return 0;
+    }
+    uint8_t protocol = v6 ? bytes[inner + 6] : bytes[inner + 9];
+    ip_addr_t local = {0};
+    ip_addr_t remote = {0};
+    if (v6) {
+        memcpy(ip_2_ip6(&local)->addr, bytes + inner + 8, 16);
+        memcpy(ip_2_ip6(&remote)->addr, bytes + inner + 24, 16);
+        IP_SET_TYPE_VAL(local, IPADDR_TYPE_V6);
+        IP_SET_TYPE_VAL(remote, IPADDR_TYPE_V6);
+        ip6_addr_assign_zone(ip_2_ip6(&local), IP6_UNKNOWN, ip_current_input_netif());
+        ip6_addr_assign_zone(ip_2_ip6(&remote), IP6_UNKNOWN, ip_current_input_netif());
+    } else {
+        memcpy(&ip_2_ip4(&local)->addr, bytes + inner + 12, 4);
+        memcpy(&ip_2_ip4(&remote)->addr, bytes + inner + 16, 4);
+    }
+    uint16_t local_port = (uint16_t)(bytes[ports] << 8 | bytes[ports + 1]);
+    uint16_t remote_port = (uint16_t)(bytes[ports + 2] << 8 | bytes[ports + 3]);
+    if (protocol == IP_PROTO_TCP) {
+        tcp_unreachable(&local, local_port, &remote, remote_port, number);
+    } else if (protocol == IP_PROTO_UDP) {
+        struct inet_socket *inet = NULL;
+        while ((inet = inet_next_bound(IPPROTO_UDP, local_port, inet)) != NULL) {
+            if (inet->remote_port == remote_port && ip_addr_eq(&inet->remote, &remote)) {
+                socket_set_error(&inet->socket, number);
+                socket_notify(&inet->socket, POLLERR | POLLIN | POLLOUT);
+            }
+        }
+    }
+    return 0;
+}
+
+void datagram_init(void)
+{
+    struct raw_pcb *v4 = raw_new_ip_type(IPADDR_TYPE_V4, IP_PROTO_ICMP);
+    struct raw_pcb *v6 = raw_new_ip_type(IPADDR_TYPE_V6, IP6_NEXTH_ICMP6);
+    if (v4 != NULL) {
+        raw_recv(v4, error_arrived, NULL);
+    }
+    if (v6 != NULL) {
+        raw_recv(v6, error_arrived, NULL);
+    }
+}

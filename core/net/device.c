@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/* Network devices (netdev.h) as interfaces of lwIP, and loopback. Received buffers go up and pbufs
+ * go down without a copy: each side holds a reference until the other is done. Guarded by the
+ * network lock, but for what interrupts set (atomic). */
+#include <linux/errno.h>
+
+#include "core/lib/log.h"
+#include "core/lib/string.h"
+#include "core/mm/kmalloc.h"
+#include "core/net/stack.h"
+#include "core/net/tcp.h"
+#include "hal_cpu.h"
+#include "lwip/etharp.h"
+#include "lwip/ethip6.h"
+#include "lwip/ip.h"
+#include "lwip/ip6.h"
+#include "lwip/prot/tcp.h"
+#include "lwip/snmp.h"
+#include "netif/ethernet.h"
+
+#define POLL_BUDGET 64 /* frames of one queue in a row */
+#define POLL_ROUNDS 4  /* turns of all queues before the program goes on */
+#define LOOPBACK_ROUNDS 256
+#define BACKLOG_MAX 1024 /* frames that wait for one full transmit queue */
+#define BACKLOG_HIGH 256 /* from here on datagrams wait at their sockets */
+
+/* A frame that waits for room. */
+struct waiting_frame {
+    struct waiting_frame *next;
+    struct pbuf *frame;
+    struct net_offload offload;
+};
+
+struct net_backlog {
+    struct waiting_frame *first, **end;
+    unsigned count;
+};
+
+static struct net_interface *interfaces[8];
+static unsigned interface_count;
+static bool congested; /* a backlog has been over BACKLOG_HIGH */
+
+static err_t link_output(struct netif *netif, struct pbuf *frame);
+
+struct net_interface *net_interface_of(const struct netif *netif)
+{
+    return netif->linkoutput == link_output ? (struct net_interface *)netif : NULL;
+}
+
+/* --- out
+ * ------------------------------------------------------------------------------------------
+ */
+
+/* Sum of 16-bit words in memory order; `size` is even. */
+static uint32_t sum_words(const uint8_t *at, unsigned size)
+{
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < size; i += 2) {
+        uint16_t word;
+        memcpy(&word, at + i, 2);
+        sum += word;
+    }
+    return sum;
+}
+
+/* What the device is to do with a TCP segment: lwIP leaves the checksum 0 when the device makes it,
+ * and makes segments larger than the MSS for one that cuts them. Returns a number by which frames
+ * of one connection go into one queue. */
+static unsigned prepare_tcp(struct net_interface *interface, struct pbuf *frame,
+                            struct net_offload *offload)
+{
+    uint8_t *bytes = frame->payload;
+    bool v4 = bytes[12] == 8 && bytes[13] == 0;
+    unsigned start; /* of the TCP header */
+    uint32_t sum;
+    if (v4 && frame->len >= 54) {
+        start = 14 + (bytes[14] & 15) * 4u;
+        if (bytes[23] != IP_PROTO_TCP || (bytes[20] & 0x3f) != 0 || bytes[21] != 0) {
+            return 0;
+        }
+        sum = sum_words(bytes + 26, 8);
+    } else if (!v4 && bytes[12] == 0x86 && bytes[13] == 0xdd && frame->len >= 74) {
+        start = 54;
+        if (bytes[20] != IP_PROTO_TCP) {
+            return 0;
+        }
+        sum = sum_words(bytes + 22, 32);
+    } else {
+        return 0;
+    }
+    struct tcp_hdr *tcp = (struct tcp_hdr *)(bytes + start);
+    if ((interface->device->features & NETDEV_TX_CHECKSUM) != 0) {
+        sum += lwip_htons(IP_PROTO_TCP) + lwip_htons((uint16_t)(frame->tot_len - start));
+        sum = (sum >> 16) + (sum & 0xffff);
+        tcp->chksum = (uint16_t)((sum >> 16) + sum);
+        offload->checksum = NET_CHECKSUM_PARTIAL;
+        offload->checksum_start = (uint16_t)start;
+        offload->checksum_offset = 16;
+    }
+    unsigned headers = start + TCPH_HDRLEN_BYTES(tcp);
+    if (frame->tot_len - 14u > interface->netif.mtu) {
+        offload->segment_version = v4 ? 4 : 6;
+        offload->header_length = (uint16_t)headers;
+        offload->segment_size = tcp_segment_size(tcp, bytes + (v4 ? 26 : 22), v4);
+        if (offload->segment_size == 0) {
+            offload->segment_size = (uint16_t)(interface->netif.mtu + 14u - headers);
+        }
+    }
+    return lwip_htons(tcp->src) ^ lwip_htons(tcp->dest);
+}
+
+/* 0, -ENOBUFS, or -EMSGSIZE for what no device takes. The device has a reference on success. */
+static int transmit(struct net_interface *interface, unsigned queue, struct pbuf *frame,
+                    const struct net_offload *offload)
+{
+    struct net_segment segments[NET_MAX_SEGMENTS];
+    unsigned count = 0;
+    for (struct pbuf *piece = frame; piece != NULL; piece = piece->next) {
+        if (piece->len != 0) {
+            segments[count++] = (struct net_segment){piece->payload, piece->len};
+        }
+        if (count == NET_MAX_SEGMENTS && piece->next != NULL) {
+            return -EMSGSIZE;
+        }
+    }
+    struct netdev *device = interface->device;
+    pbuf_ref(frame);
+    int error = device->operations->transmit(device, queue, segments, count, offload, frame);
+    if (error != 0) {
+        pbuf_free(frame);
+        return error;
+    }
+    interface->flush |= 1ull << queue;
+    return 0;
+}
+
+static err_t enqueue(struct net_interface *interface, unsigned queue, struct pbuf *frame,
+                     const struct net_offload *offload)
+{
+    struct net_backlog *backlog = &interface->backlog[queue];
+    struct waiting_frame *waiting =
+        backlog->count < BACKLOG_MAX ? core_net_malloc(sizeof(*waiting)) : NULL;
+    if (waiting == NULL) {
+        __atomic_fetch_add(&interface->device->statistics.tx_dropped, 1, __ATOMIC_RELAXED);
+        return ERR_MEM;
+    }
+    pbuf_ref(frame);
+    *waiting = (struct waiting_frame){NULL, frame, *offload};
+    *backlog->end = waiting;
+    backlog->end = &waiting->next;
+    if (++backlog->count >= BACKLOG_HIGH) {
+        congested = true;
+    }
+    return ERR_OK;
+}
+
+static err_t link_output(struct netif *netif, struct pbuf *frame)
+{
+    struct net_interface *interface = (struct net_interface *)netif;
+    struct net_offload offload = {0};
+    unsigned queue = prepare_tcp(interface, frame, &offload) % interface->device->queue_count;
+    if (interface->backlog[queue].count != 0) {
+        return enqueue(interface, queue, frame, &offload);
+    }
+    int error = transmit(interface, queue, frame, &offload);
+    if (error == -EMSGSIZE) {
+        struct pbuf *whole = pbuf_clone(PBUF_RAW, PBUF_RAM, frame);
+        if (whole == NULL) {
+            return ERR_MEM;
+        }
+        error = transmit(interface, queue, whole, &offload);
+        err_t result = error == -ENOBUFS ? enqueue(interface, queue, whole, &offload) : ERR_OK;
+        pbuf_free(whole);
+        return result;
+    }
+    if (error == -ENOBUFS) {
+        return enqueue(interface, queue, frame, &offload);
+    }
+    return error == 0 ? ERR_OK : ERR_IF;
+}
+
+/* The device may have room again. */
+static void send_backlog(struct net_interface *interface)
+{
+    for (unsigned queue = 0; queue < interface->device->queue_count; queue++) {
+        struct net_backlog *backlog = &interface->backlog[queue];
+        while (backlog->count != 0) {
+            struct waiting_frame *waiting = backlog->first;
+            if (transmit(interface, queue, waiting->frame, &waiting->offload) == -ENOBUFS) {
+                break;
+            }
+            backlog->first = waiting->next;
+            if (--backlog->count == 0) {
+                backlog->end = &backlog->first;
+            }
+            pbuf_free(waiting->frame);
+            core_net_free(waiting);
+        }
+    }
+}
+
+bool net_device_congested(void)
+{
+    return congested;
+}
+
+void net_devices_flush(void)
+{
+    for (unsigned i = 0; i < interface_count; i++) {
+        struct net_interface *interface = interfaces[i];
+        while (interface->flush != 0) {
+            unsigned queue = (unsigned)__builtin_ctzll(interface->flush);
+            interface->flush &= interface->flush - 1;
+            interface->device->operations->flush(interface->device, queue);
+        }
+    }
+}
+
+void core_net_transmitted(struct netdev *device, void *token)
+{
+    (void)device;
+    if (token != NULL) {
+        pbuf_free(token);
+    }
+}
+
+/* --- in
+ * -------------------------------------------------------------------------------------------
+ */
+
+static void released(struct pbuf *pbuf)
+{
+    struct net_buffer *buffer =
+        (struct net_buffer *)((char *)pbuf - offsetof(struct net_buffer, core));
+    buffer->release(buffer);
+}
+
+_Static_assert(sizeof(struct pbuf_custom) <= sizeof(((struct net_buffer *)0)->core),
+               "a pbuf fits into core's part of a buffer");
+
+/* The frame as a chain of pbufs, without its Ethernet header; NULL (and nothing released) when it
+ * is too short or too long. */
+static struct pbuf *wrap(struct net_buffer *frame)
+{
+    size_t total = 0;
+    for (struct net_buffer *buffer = frame; buffer != NULL; buffer = buffer->next) {
+        if (buffer->length > 0xffff) {
+            return NULL;
+        }
+        total += buffer->length;
+    }
+    if (frame->length <= SIZEOF_ETH_HDR || total > SIZEOF_ETH_HDR + 0xffff) {
+        return NULL;
+    }
+    size_t left = total - SIZEOF_ETH_HDR;
+    size_t skip = SIZEOF_ETH_HDR;
+    struct pbuf *first = NULL;
+    struct pbuf **end = &first;
+    for (struct net_buffer *buffer = frame; buffer != NULL; buffer = buffer->next) {
+        struct pbuf_custom *custom = (struct pbuf_custom *)buffer->core;
+        uint16_t length = (uint16_t)(buffer->length - skip);
+        uint8_t *data = (uint8_t *)buffer->data + skip;
+        custom->custom_free_function = released;
+        struct pbuf *pbuf = pbuf_alloced_custom(PBUF_RAW, length, PBUF_REF, custom, data, length);
+        pbuf->tot_len = (uint16_t)left;
+        left -= length;
+        skip = 0;
+        *end = pbuf;
+        end = &pbuf->next;
+    }
+    return first;
+}
+
+static void drop(struct netdev *device, struct net_buffer *frame)
+{
+    __atomic_fetch_add(&device->statistics.rx_dropped, 1, __ATOMIC_RELAXED);
+    while (frame != NULL) {
+        struct net_buffer *next = frame->next;
+        frame->release(frame);
+        frame = next;
+    }
+}
+
+void core_net_receive(struct netdev *device, struct net_buffer *frame,
+                      const struct net_offload *offload)
+{
+    struct net_interface *interface = device->core;
+    const uint8_t *ethernet = frame->data;
+    bool group = frame->length >= 6 && (ethernet[0] & 1) != 0;
+    struct pbuf *packet = NULL;
+    if (frame->length > SIZEOF_ETH_HDR && (group || memcmp(ethernet, device->mac, 6) == 0)) {
+        packet = wrap(frame);
+    }
+    if (packet == NULL) {
+        drop(device, frame);
+        return;
+    }
+    struct netif *netif = &interface->netif;
+    packet->if_idx = netif_get_index(netif);
+    if (group) {
+        bool broadcast = (ethernet[0] & ethernet[1] & ethernet[2] & ethernet[3] & ethernet[4] &
+                          ethernet[5]) == 0xff;
+        packet->flags |= broadcast ? PBUF_FLAG_LLBCAST : PBUF_FLAG_LLMCAST;
+    }
+    NETIF_SET_CHECKSUM_CTRL(
+        netif, offload->checksum == NET_CHECKSUM_NONE
+                   ? netif->chksum_flags | NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP
+                   : netif->chksum_flags & ~(NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP));
+    const uint8_t *ip = packet->payload;
+    if (ethernet[12] == 8 && ethernet[13] == 0) {
+        if (packet->len > 9 && ip[9] != IP_PROTO_TCP && ip[9] != IP_PROTO_UDP) {
+            net_timers_recheck();
+        }
+        ip4_input(packet, netif);
+    } else if (ethernet[12] == 0x86 && ethernet[13] == 0xdd) {
+        if (packet->len > 6 && ip[6] != IP_PROTO_TCP && ip[6] != IP_PROTO_UDP) {
+            net_timers_recheck();
+        }
+        ip6_input(packet, netif);
+    } else if (ethernet[12] == 8 && ethernet[13] == 6) {
+        etharp_input(packet, netif);
+    } else {
+        pbuf_free(packet);
+    }
+}
+
+/* --- polling
+ * --------------------------------------------------------------------------------------
+ */
+
+void core_net_interrupt(struct netdev *device, unsigned queue)
+{
+    struct net_interface *interface = device->core;
+    if (interface == NULL) {
+        return; /* a device that is left out */
+    }
+    __atomic_fetch_or(&interface->polled, 1ull << queue, __ATOMIC_RELAXED);
+    net_request(NET_WORK_DEVICES);
+}
+
+void core_net_link_changed(struct netdev *device)
+{
+    struct net_interface *interface = device->core;
+    if (interface == NULL) {
+        return;
+    }
+    __atomic_store_n(&interface->link_changed, true, __ATOMIC_RELAXED);
+    net_request(NET_WORK_DEVICES);
+}
+
+static void follow_link(struct net_interface *interface)
+{
+    bool up = __atomic_load_n(&interface->device->link_up, __ATOMIC_RELAXED);
+    if (up == netif_is_link_up(&interface->netif)) {
+        return;
+    }
+    log_info("%s: link is %s", interface->device->name, up ? "up" : "down");
+    if (up) {
+        netif_set_link_up(&interface->netif);
+        net_configure(interface);
+    } else {
+        netif_set_link_down(&interface->netif);
+    }
+    net_timers_recheck();
+}
+
+/* Polls the queues that have asked for it until nothing is left (and the device will interrupt), or
+ * for so long that others should run: then they stay marked, and true. */
+static bool poll_interface(struct net_interface *interface)
+{
+    struct netdev *device = interface->device;
+    for (unsigned round = 0; round < POLL_ROUNDS; round++) {
+        uint64_t queues = __atomic_exchange_n(&interface->polled, 0, __ATOMIC_RELAXED);
+        if (queues == 0) {
+            return false;
+        }
+        for (uint64_t left = queues; left != 0; left &= left - 1) {
+            unsigned queue = (unsigned)__builtin_ctzll(left);
+            unsigned done = device->operations->poll(device, queue, POLL_BUDGET);
+            if (done == POLL_BUDGET || !device->operations->enable_interrupt(device, queue)) {
+                __atomic_fetch_or(&interface->polled, 1ull << queue, __ATOMIC_RELAXED);
+            }
+        }
+        send_backlog(interface);
+    }
+    return __atomic_load_n(&interface->polled, __ATOMIC_RELAXED) != 0;
+}
+
+bool net_devices_poll(void)
+{
+    bool left = false;
+    for (unsigned i = 0; i < interface_count; i++) {
+        struct net_interface *interface = interfaces[i];
+        if (interface->netif.linkoutput == NULL) {
+            continue; /* not up yet */
+        }
+        if (__atomic_exchange_n(&interface->link_changed, false, __ATOMIC_RELAXED)) {
+            follow_link(interface);
+        }
+        left |= poll_interface(interface);
+    }
+    if (congested) {
+        congested = false;
+        for (unsigned i = 0; i < interface_count; i++) {
+            for (unsigned queue = 0; queue < interfaces[i]->device->queue_count; queue++) {
+                congested |= interfaces[i]->backlog[queue].count >= BACKLOG_HIGH / 2;
+            }
+        }
+        if (!congested) {
+            net_backlog_gone();
+        }
+    }
+    return left;
+}
+
+/* --- interfaces
+ * -----------------------------------------------------------------------------------
+ */
+
+static err_t interface_init(struct netif *netif)
+{
+    struct net_interface *interface = (struct net_interface *)netif;
+    struct netdev *device = interface->device;
+    netif->name[0] = 'e';
+    netif->name[1] = 't';
+    netif->output = etharp_output;
+    netif->output_ip6 = ethip6_output;
+    netif->linkoutput = link_output;
+    netif->mtu = device->mtu;
+    netif->mtu6 = device->mtu;
+    netif->hwaddr_len = sizeof(device->mac);
+    memcpy(netif->hwaddr, device->mac, sizeof(device->mac));
+    netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET |
+                   NETIF_FLAG_IGMP | NETIF_FLAG_MLD6;
+    NETIF_SET_CHECKSUM_CTRL(netif, (device->features & NETDEV_TX_CHECKSUM) != 0
+                                       ? NETIF_CHECKSUM_ENABLE_ALL & ~NETIF_CHECKSUM_GEN_TCP
+                                       : NETIF_CHECKSUM_ENABLE_ALL);
+    return ERR_OK;
+}
+
+/* Devices are found before there is a stack: net_devices_start brings them up. */
+void core_netdev_found(struct netdev *device)
+{
+    if (interface_count == sizeof(interfaces) / sizeof(interfaces[0]) || device->queue_count == 0 ||
+        device->queue_count > 64) {
+        log_warn("a network device is left out");
+        return;
+    }
+    struct net_interface *interface = kzalloc(sizeof(*interface));
+    struct net_backlog *backlog = kzalloc(device->queue_count * sizeof(*backlog));
+    if (interface == NULL || backlog == NULL) {
+        log_warn("no memory for a network device");
+        kfree(interface);
+        kfree(backlog);
+        return;
+    }
+    for (unsigned queue = 0; queue < device->queue_count; queue++) {
+        backlog[queue].end = &backlog[queue].first;
+    }
+    format(device->name, sizeof(device->name), "eth%u", interface_count);
+    interface->device = device;
+    interface->backlog = backlog;
+    device->core = interface;
+    log_info("%s: %02x:%02x:%02x:%02x:%02x:%02x, MTU %u, %u queues, features %x", device->name,
+             device->mac[0], device->mac[1], device->mac[2], device->mac[3], device->mac[4],
+             device->mac[5], device->mtu, device->queue_count, device->features);
+    interfaces[interface_count++] = interface;
+}
+
+void net_devices_start(void)
+{
+    for (unsigned i = 0; i < interface_count; i++) {
+        struct net_interface *interface = interfaces[i];
+        netif_add(&interface->netif, NULL, NULL, NULL, NULL, interface_init, ip_input);
+        netif_set_status_callback(&interface->netif, net_address_changed);
+        netif_create_ip6_linklocal_address(&interface->netif, 1);
+        netif_set_up(&interface->netif);
+        if (i == 0) {
+            netif_set_default(&interface->netif);
+        }
+        follow_link(interface);
+        /* From here on the device is polled, and interrupts. */
+        for (unsigned queue = 0; queue < interface->device->queue_count; queue++) {
+            __atomic_fetch_or(&interface->polled, 1ull << queue, __ATOMIC_RELAXED);
+        }
+    }
+    net_devices_poll();
+}
+
+/* --- loopback
+ * -------------------------------------------------------------------------------------
+ */
+
+static bool loopback_waits(void)
+{
+    for (struct netif *netif = netif_list; netif != NULL; netif = netif->next) {
+        if (netif->loop_first != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What this machine sends to one of its own addresses carries no checksums. */
+bool net_loopback_poll(void)
+{
+    for (unsigned round = 0; loopback_waits(); round++) {
+        if (round == LOOPBACK_ROUNDS) {
+            return true;
+        }
+        for (struct netif *netif = netif_list; netif != NULL; netif = netif->next) {
+            if (netif->loop_first == NULL) {
+                continue;
+            }
+            uint16_t flags = netif->chksum_flags;
+            NETIF_SET_CHECKSUM_CTRL(netif, NETIF_CHECKSUM_DISABLE_ALL & flags);
+            netif_poll(netif);
+            NETIF_SET_CHECKSUM_CTRL(netif, flags);
+        }
+    }
+    return false;
+}
+
+/* The loopback interface takes the address that a packet to 127.0.0.0/8 is for while the packet is
+ * looked at. */
+int core_net_ip4_input(struct pbuf *packet, struct netif *netif)
+{
+    if (net_interface_of(netif) == NULL && packet->len >= IP_HLEN) {
+        const struct ip_hdr *header = packet->payload;
+        bool local = (lwip_ntohl(header->dest.addr) >> 24) == IP_LOOPBACKNET;
+        ip_2_ip4(&netif->ip_addr)->addr = local ? header->dest.addr : PP_HTONL(IPADDR_LOOPBACK);
+    }
+    return 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of TCP share (tcp.c: sockets, tcp_table.c: connections by hash, tcp_segment.c:
+ * large segments and the buffers they come from). Network lock held but where it says otherwise. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lwip/ip_addr.h"
+#include "lwip/tcp.h"
+
+struct tcp_hdr;
+
+/* --- tcp_table.c */
+
+void tcp_table_init(void);
+
+/* Makes a connection findable from now on until its control block is freed. -ENOMEM. */
+int tcp_table_add(struct tcp_pcb *pcb);
+
+/* Has the listener's connections added. */
+void tcp_table_listen(struct tcp_pcb *listener);
+
+/* The handshake of a listener's connection is over; and how many are not. */
+void tcp_table_established(struct tcp_pcb *pcb);
+unsigned tcp_table_half_open(void);
+
+struct tcp_pcb *tcp_table_find(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                               uint16_t remote_port);
+
+/* Whether there is a connection, also one in TIME-WAIT, with these ends. */
+bool tcp_table_has(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                   uint16_t remote_port);
+
+/* The MSS of the connection that a segment to be sent belongs to: `addresses` is where the source
+ * and destination addresses begin in its IP header. 0: there is none. */
+uint16_t tcp_segment_size(const struct tcp_hdr *header, const uint8_t *addresses, bool v4);
+
+/* --- tcp.c */
+
+/* An ICMP error (`number`: errno) has come for a connection with these ends. */
+void tcp_unreachable(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                     uint16_t remote_port, int number);
+
+/* The state's number in Linux's include/net/tcp_states.h; NULL: closed. */
+uint8_t tcp_linux_state(const struct tcp_pcb *pcb);
+
+/* --- tcp_segment.c */
+
+/* Bytes on their way out, shared by the pbufs that point into it. */
+struct send_buffer {
+    uint32_t references;
+    uint32_t length;
+    uint8_t data[];
+};
+
+/* No lock needed. NULL when memory is short. */
+struct send_buffer *send_buffer_create(uint32_t length);
+void send_buffer_put(struct send_buffer *buffer);
+
+/* As tcp_write of `length` bytes of the buffer from `from` on, without a copy. */
+err_t tcp_write_buffer(struct tcp_pcb *pcb, struct send_buffer *buffer, uint32_t from,
+                       uint16_t length, uint8_t flags);

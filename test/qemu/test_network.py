@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The network: programs that talk to themselves over loopback, and a web server that is asked from
+outside through virtio-net."""
+
+import concurrent.futures
+import hashlib
+import http.client
+import socket
+import subprocess
+
+import pytest
+
+import guest
+
+
+def test_loopback(run):
+    done = run("network", options=("--smp", "2", "--timeout", "120"))
+    lines = done.stdout.splitlines()
+    assert done.status == 0, done.stderr
+    assert len(lines) == 11 and all(line.endswith(" ok") for line in lines), done.stdout
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def ask(port, method, path, body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request(method, path, body)
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "device, words",
+    (
+        ("virtio-net-device", "ip=dhcp"),
+        ("virtio-net-device", "ip=10.0.2.15/24,10.0.2.2 ip6=none dns=10.0.2.3"),
+    ),
+    ids=("dhcp", "static"),
+)
+def test_served(image, device, words):
+    port = free_port()
+    command = [guest.UNIGORNEL, "run", "--accel", "tcg", "--timeout", "120", "--log", "info"]
+    for argument in (
+        "-netdev",
+        f"user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:8080",
+        "-device",
+        f"{device},netdev=n0",
+    ):
+        command += ["--qemu-arg", argument]
+    command += ["--append", words, image("network"), "--", "serve"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if line == "serving\n":
+                    break
+            assert any("eth0: address 10.0.2.15" in line for line in said), said
+            assert ask(port, "GET", "/x") == b"hello /x"
+            block = b"0123456789abcdef" * 4096
+            assert ask(port, "GET", "/bytes") == block * 256
+            body = block * 128
+            reply = ask(port, "PUT", "/sum", body).decode()
+            assert reply == f"{len(body)} <nil> {hashlib.sha256(body).hexdigest()}"
+            with concurrent.futures.ThreadPoolExecutor(32) as pool:
+                replies = list(pool.map(lambda i: ask(port, "GET", f"/{i}"), range(300)))
+            assert replies == [f"hello /{i}".encode() for i in range(300)]
+            with pytest.raises((http.client.HTTPException, OSError)):
+                ask(port, "GET", "/end")
+            process.stdout.read()
+            assert process.wait(30) == 0
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
