@@ -172,7 +172,10 @@ static int transmit(struct netdev *netdev, unsigned index, const struct net_segm
         }
     }
     if (error == -ENOBUFS) {
-        __atomic_store_n(&queue->transmit.starved, true, __ATOMIC_SEQ_CST);
+        /* The next enable_interrupt asks for one when there is room: somebody has to call it. */
+        if (!__atomic_exchange_n(&queue->transmit.starved, true, __ATOMIC_SEQ_CST)) {
+            core_net_interrupt(netdev, index);
+        }
         return error;
     }
     queue->transmit.counts.dropped++;

@@ -59,9 +59,9 @@ struct netdev;
 struct netdev_operations {
     /* Puts a frame into transmit queue `queue`. The memory of the segments stays in use until
      * core_net_transmitted is called with `token` (not NULL). The device learns of it at `flush`.
-     * -ENOBUFS: the queue is full; the caller has the queue polled and its interrupt enabled again,
-     * which then comes when there is room. -ENODEV: the device is gone. One caller at a time for
-     * each queue, while another may poll; any context. */
+     * -ENOBUFS: the queue is full; core_net_interrupt is called for it, from here the first time
+     * and when there is room. -ENODEV: the device is gone. One caller at a time for each queue,
+     * while another may poll; any context. */
     int (*transmit)(struct netdev *device, unsigned queue, const struct net_segment *segments,
                     unsigned count, const struct net_offload *offload, void *token);
     /* Tells the device of what was put into the queue since the last time. Same callers. */
@@ -99,7 +99,9 @@ struct netdev {
 /* A device is there and ready for its operations; it stays for ever. Thread context. */
 void core_netdev_found(struct netdev *device);
 
-/* Something waits to be polled in the queue. From the interrupt handler. */
+/* Something waits to be polled in the queue, or transmit has found no room: poll and
+ * enable_interrupt are to be called, not from here. From the interrupt handler, and from inside of
+ * transmit. */
 void core_net_interrupt(struct netdev *device, unsigned queue);
 
 /* From poll only. The frame begins with its Ethernet header. */

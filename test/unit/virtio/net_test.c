@@ -227,7 +227,7 @@ static bool put_frame(unsigned pair, struct header header, const uint8_t *frame,
 /* --- core ------------------------------------------------------------------------------------- */
 
 static struct netdev *netdev;
-static unsigned link_changes, received, transmitted[4096];
+static unsigned interrupts, link_changes, received, transmitted[4096];
 static struct net_buffer *kept;
 static bool keep;
 static uint8_t expected[FRAME_LIMIT];
@@ -244,6 +244,7 @@ void core_net_interrupt(struct netdev *device, unsigned queue)
 {
     (void)device;
     (void)queue;
+    interrupts++;
 }
 
 void core_net_link_changed(struct netdev *device)
@@ -428,10 +429,12 @@ static void test_transmit(uint64_t features, bool legacy)
                                       .header_length = 74,
                                       .checksum_start = 54,
                                       .checksum_offset = 16};
+        interrupts = 0;
         int error = netdev->operations->transmit(netdev, 0, segments, count, &offload,
                                                  (void *)(token % 4096 + (token % 4096 == 0)));
         if (error == -ENOBUFS) {
             full++;
+            CHECK(interrupts == 1);
             netdev->operations->flush(netdev, 0);
             sim_take(q);
             CHECK(netdev->operations->enable_interrupt(netdev, 0));
