@@ -2,7 +2,13 @@
 """Virtio devices on every machine, by every transport and interface: found, and giving interrupts
 in whatever way there is."""
 
+import random
+import socket
+import threading
+
 import pytest
+
+import guest
 
 RNG = ("-object", "rng-random,filename=/dev/urandom,id=rng", "-device")
 MODERN_MMIO = ("-global", "virtio-mmio.force-legacy=false")
@@ -38,3 +44,41 @@ def test_found(boot, machine, options, device, where):
     args.expect("entropy: 64 bytes")
     args.expect(r'argv.1. "-x"\s+cwd')
     assert args.status() == 0
+
+
+@pytest.mark.parametrize(
+    "machine, options, device",
+    (
+        ("microvm,acpi=on", (), "device"),
+        ("microvm,acpi=on", MODERN_MMIO, "device,packed=on"),
+        ("pc", (), "pci"),
+        ("pc", (), "pci,disable-modern=on"),
+        ("pc", (), "pci,disable-modern=on,vectors=0,mrg_rxbuf=off,any_layout=off"),
+        ("q35", (), "pci,packed=on,vectors=1"),
+        ("q35", (), "pci,event_idx=off,indirect_desc=off,mrg_rxbuf=off"),
+        ("q35", ROOT_PORT, "pci,bus=port0,event_idx=off,packed=on"),
+    ),
+)
+def test_network(boot, machine, options, device):
+    """Bytes both ways through the network device."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    user = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:7"
+    echo = boot(
+        "echo",
+        machine=machine,
+        cpus=2,
+        extra=(*options, "-netdev", user, "-device", f"virtio-net-{device},netdev=net"),
+    )
+    echo.expect("listening")
+    sent = random.Random(machine + device).randbytes(3 << 20)
+    with socket.create_connection(("127.0.0.1", port), guest.TIMEOUT) as connection:
+        sender = threading.Thread(
+            target=lambda: (connection.sendall(sent), connection.shutdown(socket.SHUT_WR))
+        )
+        sender.start()
+        received = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        sender.join()
+    assert received == sent
+    assert echo.status() == 0
