@@ -229,6 +229,11 @@ size_t put_dirent(char *to, size_t room, const char *name, size_t length, uint64
 /* Opens what the dentry stands for; takes a reference of its own. */
 int dentry_open(struct dentry *dentry, uint32_t flags, struct file **out);
 
+/* For files that a fresh system has where the root has none of that name: a regular file with this
+ * text, a symbolic link to `target`. -EEXIST. */
+int default_file(const char *path, const char *text);
+int default_link(const char *path, const char *target);
+
 /* For the names of sockets: makes one with `mode` less the umask (-EEXIST), and finds what a path
  * stands for, links followed. The inode comes with a reference. */
 int socket_node_make(const char *path, uint32_t mode, struct inode **out);

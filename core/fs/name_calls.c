@@ -408,6 +408,29 @@ int socket_node_make(const char *path, uint32_t mode, struct inode **out)
     return result;
 }
 
+int default_file(const char *path, const char *text)
+{
+    struct file *file;
+    int result = open_text(AT_FDCWD, path, O_CREAT | O_EXCL | O_WRONLY, 0644, 0, &file);
+    if (result == 0) {
+        long done = file_write(file, text, strlen(text), NULL);
+        result = done < 0 ? (int)done : 0;
+        file_put(file);
+    }
+    return result;
+}
+
+int default_link(const char *path, const char *target)
+{
+    struct inode_request request = {.mode = S_IFLNK | 0777, .target = target};
+    struct dentry *dentry;
+    int result = make_at(AT_FDCWD, path, &request, &dentry);
+    if (result == 0) {
+        dentry_put(dentry);
+    }
+    return result;
+}
+
 int socket_node_find(const char *path, struct inode **out)
 {
     struct walk walk;

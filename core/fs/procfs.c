@@ -8,28 +8,23 @@
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
+#include "core/fs/procfs.h"
 #include "core/lib/random.h"
 #include "core/mm/page.h"
 #include "core/mm/vm.h"
+#include "core/net/net.h"
 #include "core/signal/signal.h"
 #include "core/syscall/process.h"
 #include "core/time/clock.h"
 #include "goruntime/image_info.h"
 
 #define TICKS_NS 10000000ull /* a tick of /proc: 1/100 s (USER_HZ) */
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 extern const struct image_info image_info;
 
 /* --- text
  * -----------------------------------------------------------------------------------------------------------
  */
-
-struct text {
-    char *bytes;
-    size_t used, size;
-    bool failed; /* no memory */
-};
 
 static bool text_need(struct text *text, size_t more)
 {
@@ -53,7 +48,7 @@ static void put_bytes(struct text *text, const void *bytes, size_t length)
     }
 }
 
-static void __attribute__((format(printf, 2, 3))) put(struct text *text, const char *how, ...)
+void text_put(struct text *text, const char *how, ...)
 {
     va_list arguments;
     /* Twice at most: when it does not fit the first time the length is known. */
@@ -76,34 +71,9 @@ typedef unsigned long long ull;
  * ----------------------------------------------------------------------------------------------------------
  */
 
-struct node {
-    const char *name;
-    uint32_t mode;
-    const struct node *children;
-    unsigned count;
-    void (*show)(struct text *text, long argument);
-    int (*store)(const char *bytes, size_t length);
-    long (*link)(char *to, size_t size, long argument);
-    bool (*list)(long *next); /* a directory of numbers: the first from *next on */
-    const struct node *entry; /* what a number stands for */
-};
-
-#define DIRECTORY(name_, children_)                                                                \
-    {                                                                                              \
-        .name = name_, .mode = S_IFDIR | 0555, .children = children_, .count = COUNT(children_)    \
-    }
-#define FILE_(name_, show_)                                                                        \
-    {                                                                                              \
-        .name = name_, .mode = S_IFREG | 0444, .show = show_                                       \
-    }
-#define LINK(name_, link_)                                                                         \
-    {                                                                                              \
-        .name = name_, .mode = S_IFLNK | 0777, .link = link_                                       \
-    }
-
 struct proc_inode {
     struct inode inode; /* first */
-    const struct node *node;
+    const struct proc_node *node;
     long argument; /* descriptor or thread */
 };
 
@@ -180,7 +150,7 @@ static void show_comm(struct text *text, long tid)
 {
     struct thread_view thread;
     view_of(tid, &thread);
-    put(text, "%s\n", thread.name);
+    text_put(text, "%s\n", thread.name);
 }
 
 static void show_stat_of(struct text *text, long tid)
@@ -191,14 +161,14 @@ static void show_stat_of(struct text *text, long tid)
     vm_usage(&usage);
     /* proc(5), /proc/pid/stat: the 52 fields in order. All time counts as the program's, none as
      * the system's. */
-    put(text,
-        "%d (%s) %c 0 1 1 0 -1 4194304 0 0 0 0 %llu 0 0 0 20 0 %u 0 0 %llu %llu "
-        "18446744073709551615 ",
-        thread.tid, thread.name, thread.state, (ull)(thread.run_ns / TICKS_NS), thread_count(),
-        (ull)usage.mapped, (ull)(usage.resident / PAGE_SIZE));
-    put(text, "%llu %llu 0 0 0 0 0 0 0 0 0 0 17 %u 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
-        (ull)image_info.segments[0].address,
-        (ull)image_info.segments[0].address + image_info.segments[0].size, thread.cpu);
+    text_put(text,
+             "%d (%s) %c 0 1 1 0 -1 4194304 0 0 0 0 %llu 0 0 0 20 0 %u 0 0 %llu %llu "
+             "18446744073709551615 ",
+             thread.tid, thread.name, thread.state, (ull)(thread.run_ns / TICKS_NS), thread_count(),
+             (ull)usage.mapped, (ull)(usage.resident / PAGE_SIZE));
+    text_put(text, "%llu %llu 0 0 0 0 0 0 0 0 0 0 17 %u 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+             (ull)image_info.segments[0].address,
+             (ull)image_info.segments[0].address + image_info.segments[0].size, thread.cpu);
 }
 
 static unsigned fd_count(void)
@@ -212,7 +182,7 @@ static unsigned fd_count(void)
 
 static void show_ids(struct text *text, const char *name, const struct id_set *ids)
 {
-    put(text, "%s:\t%u\t%u\t%u\t%u\n", name, ids->real, ids->effective, ids->saved, ids->fs);
+    text_put(text, "%s:\t%u\t%u\t%u\t%u\n", name, ids->real, ids->effective, ids->saved, ids->fs);
 }
 
 static void show_status(struct text *text, long tid)
@@ -222,25 +192,26 @@ static void show_status(struct text *text, long tid)
     uint64_t cpus = sched_online_cpus();
     view_of(tid, &thread);
     vm_usage(&usage);
-    put(text,
-        "Name:\t%s\nUmask:\t0022\nState:\t%c "
-        "(%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t0\nTracerPid:\t0\n",
-        thread.name, thread.state, thread.state == 'R' ? "running" : "sleeping", PROCESS_ID,
-        thread.tid);
+    text_put(text,
+             "Name:\t%s\nUmask:\t0022\nState:\t%c "
+             "(%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t0\nTracerPid:\t0\n",
+             thread.name, thread.state, thread.state == 'R' ? "running" : "sleeping", PROCESS_ID,
+             thread.tid);
     show_ids(text, "Uid", &thread.credentials.uid);
     show_ids(text, "Gid", &thread.credentials.gid);
-    put(text, "FDSize:\t%u\nGroups:\t", (fd_count() + 63) & ~63u);
+    text_put(text, "FDSize:\t%u\nGroups:\t", (fd_count() + 63) & ~63u);
     for (uint32_t i = 0; i < thread.credentials.group_count; i++) {
-        put(text, "%u ", thread.credentials.groups[i]);
+        text_put(text, "%u ", thread.credentials.groups[i]);
     }
-    put(text, "\n");
-    put(text,
+    text_put(text, "\n");
+    text_put(
+        text,
         "VmPeak:\t%8llu kB\nVmSize:\t%8llu kB\nVmHWM:\t%8llu kB\nVmRSS:\t%8llu kB\nVmData:\t%8llu "
         "kB\nVmExe:\t%8llu kB\nVmSwap:\t       0 kB\n",
         (ull)usage.mapped >> 10, (ull)usage.mapped >> 10, (ull)usage.resident >> 10,
         (ull)usage.resident >> 10, (ull)usage.data >> 10, (ull)usage.text >> 10);
-    put(text, "Threads:\t%u\nCpus_allowed:\t%llx\nMems_allowed:\t1\nMems_allowed_list:\t0\n",
-        thread_count(), (ull)cpus);
+    text_put(text, "Threads:\t%u\nCpus_allowed:\t%llx\nMems_allowed:\t1\nMems_allowed_list:\t0\n",
+             thread_count(), (ull)cpus);
 }
 
 static void show_statm(struct text *text, long argument)
@@ -248,9 +219,9 @@ static void show_statm(struct text *text, long argument)
     struct vm_usage usage;
     (void)argument;
     vm_usage(&usage);
-    put(text, "%llu %llu 0 %llu 0 %llu 0\n", (ull)(usage.mapped / PAGE_SIZE),
-        (ull)(usage.resident / PAGE_SIZE), (ull)(usage.text / PAGE_SIZE),
-        (ull)(usage.data / PAGE_SIZE));
+    text_put(text, "%llu %llu 0 %llu 0 %llu 0\n", (ull)(usage.mapped / PAGE_SIZE),
+             (ull)(usage.resident / PAGE_SIZE), (ull)(usage.text / PAGE_SIZE),
+             (ull)(usage.data / PAGE_SIZE));
 }
 
 /* --- the process
@@ -261,12 +232,12 @@ static bool put_area(const struct vm_area_info *area, void *context)
 {
     struct text *text = context;
     size_t before = text->used;
-    put(text, "%08llx-%08llx %c%c%c%c %08llx %s %llu ", (ull)area->start, (ull)area->end,
-        (area->prot & PROT_R) != 0 ? 'r' : '-', (area->prot & PROT_W) != 0 ? 'w' : '-',
-        (area->prot & PROT_X) != 0 ? 'x' : '-', area->shared ? 's' : 'p', (ull)area->offset,
-        area->inode != 0 ? "00:15" : "00:00", (ull)area->inode);
+    text_put(text, "%08llx-%08llx %c%c%c%c %08llx %s %llu ", (ull)area->start, (ull)area->end,
+             (area->prot & PROT_R) != 0 ? 'r' : '-', (area->prot & PROT_W) != 0 ? 'w' : '-',
+             (area->prot & PROT_X) != 0 ? 'x' : '-', area->shared ? 's' : 'p', (ull)area->offset,
+             area->inode != 0 ? "00:15" : "00:00", (ull)area->inode);
     if (area->name != NULL && area->name[0] != '\0') {
-        put(text, "%*s%s", (int)MAX(73 - (long)(text->used - before), 0l), "", area->name);
+        text_put(text, "%*s%s", (int)MAX(73 - (long)(text->used - before), 0l), "", area->name);
     }
     put_bytes(text, "\n", 1);
     return !text->failed;
@@ -311,21 +282,21 @@ static void show_limits(struct text *text, long argument)
         {"Max realtime priority", ""},   {"Max realtime timeout", "us"},
     };
     (void)argument;
-    put(text, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    text_put(text, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
     for (size_t i = 0; i < COUNT(rows); i++) {
         char soft[24] = "unlimited", hard[24] = "unlimited";
         if (strcmp(rows[i].unit, "files") == 0) {
             format(soft, sizeof(soft), "%u", fd_limit);
             format(hard, sizeof(hard), "%u", FD_MAX);
         }
-        put(text, "%-25s %-20s %-20s %-10s\n", rows[i].name, soft, hard, rows[i].unit);
+        text_put(text, "%-25s %-20s %-20s %-10s\n", rows[i].name, soft, hard, rows[i].unit);
     }
 }
 
 static void show_cgroup(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "0::/\n");
+    text_put(text, "0::/\n");
 }
 
 static int oom_score_adjust;
@@ -333,7 +304,7 @@ static int oom_score_adjust;
 static void show_oom_score_adjust(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "%d\n", oom_score_adjust);
+    text_put(text, "%d\n", oom_score_adjust);
 }
 
 static int store_oom_score_adjust(const char *bytes, size_t length)
@@ -357,7 +328,8 @@ static void show_mounts(struct text *text, long argument)
     (void)argument;
     for (struct filesystem *fs = filesystems; fs != NULL; fs = fs->next) {
         char *at = fs->covered == NULL ? "/" : dentry_path(fs->covered, path, sizeof(path), NULL);
-        put(text, "%s %s %s %s 0 0\n", fs->source, at == NULL ? "?" : at, fs->type, fs->options);
+        text_put(text, "%s %s %s %s 0 0\n", fs->source, at == NULL ? "?" : at, fs->type,
+                 fs->options);
     }
 }
 
@@ -367,9 +339,10 @@ static void show_mount_info(struct text *text, long argument)
     (void)argument;
     for (struct filesystem *fs = filesystems; fs != NULL; fs = fs->next) {
         char *at = fs->covered == NULL ? "/" : dentry_path(fs->covered, path, sizeof(path), NULL);
-        put(text, "%llu %llu 0:%llu / %s %s - %s %s %s\n", (ull)fs->device,
-            (ull)(fs->covered == NULL ? 0 : fs->covered->inode->filesystem->device),
-            (ull)fs->device, at == NULL ? "?" : at, fs->options, fs->type, fs->source, fs->options);
+        text_put(text, "%llu %llu 0:%llu / %s %s - %s %s %s\n", (ull)fs->device,
+                 (ull)(fs->covered == NULL ? 0 : fs->covered->inode->filesystem->device),
+                 (ull)fs->device, at == NULL ? "?" : at, fs->options, fs->type, fs->source,
+                 fs->options);
     }
 }
 
@@ -438,6 +411,12 @@ static long link_mounts(char *to, size_t size, long argument)
     return link_text(to, size, "self/mounts");
 }
 
+static long link_net(char *to, size_t size, long argument)
+{
+    (void)argument;
+    return link_text(to, size, "self/net");
+}
+
 static long link_fd(char *to, size_t size, long fd)
 {
     struct file *file;
@@ -474,10 +453,10 @@ static void show_cpuinfo(struct text *text, long argument)
     (void)argument;
     hal_cpu_describe(name, &hz);
     for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
-        put(text,
-            "processor\t: %u\nmodel name\t: %s\ncpu MHz\t\t: %llu.%03llu\ncpu cores\t: "
-            "1\nsiblings\t: 1\ncore id\t\t: %u\nphysical id\t: %u\n\n",
-            cpu, name, (ull)(hz / 1000000), (ull)(hz / 1000 % 1000), cpu, cpu);
+        text_put(text,
+                 "processor\t: %u\nmodel name\t: %s\ncpu MHz\t\t: %llu.%03llu\ncpu cores\t: "
+                 "1\nsiblings\t: 1\ncore id\t\t: %u\nphysical id\t: %u\n\n",
+                 cpu, name, (ull)(hz / 1000000), (ull)(hz / 1000 % 1000), cpu, cpu);
     }
 }
 
@@ -487,15 +466,17 @@ static void show_meminfo(struct text *text, long argument)
     ull total = page_total() * (PAGE_SIZE >> 10), unused = page_free_count() * (PAGE_SIZE >> 10);
     (void)argument;
     vm_usage(&usage);
-    put(text,
+    text_put(
+        text,
         "MemTotal:       %8llu kB\nMemFree:        %8llu kB\nMemAvailable:   %8llu kB\nBuffers:    "
         "           0 kB\n",
         total, unused, unused);
-    put(text,
-        "Cached:                0 kB\nSwapCached:            0 kB\nActive:         %8llu "
-        "kB\nInactive:              0 kB\n",
-        total - unused);
-    put(text,
+    text_put(text,
+             "Cached:                0 kB\nSwapCached:            0 kB\nActive:         %8llu "
+             "kB\nInactive:              0 kB\n",
+             total - unused);
+    text_put(
+        text,
         "SwapTotal:             0 kB\nSwapFree:              0 kB\nAnonPages:      %8llu "
         "kB\nHugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n",
         (ull)usage.resident >> 10);
@@ -512,17 +493,17 @@ static void show_stat(struct text *text, long argument)
             if (pass == 0) {
                 idle += its_idle;
             } else {
-                put(text, "cpu%u %llu 0 0 %llu 0 0 0 0 0 0\n", cpu,
-                    (ull)((now - its_idle) / TICKS_NS), (ull)(its_idle / TICKS_NS));
+                text_put(text, "cpu%u %llu 0 0 %llu 0 0 0 0 0 0\n", cpu,
+                         (ull)((now - its_idle) / TICKS_NS), (ull)(its_idle / TICKS_NS));
             }
         }
         if (pass == 0) {
-            put(text, "cpu  %llu 0 0 %llu 0 0 0 0 0 0\n", (ull)((now * cpus - idle) / TICKS_NS),
-                (ull)(idle / TICKS_NS));
+            text_put(text, "cpu  %llu 0 0 %llu 0 0 0 0 0 0\n",
+                     (ull)((now * cpus - idle) / TICKS_NS), (ull)(idle / TICKS_NS));
         }
     }
-    put(text, "btime %llu\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n",
-        (ull)(hal_clock_wall_offset() / NS_PER_SECOND));
+    text_put(text, "btime %llu\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n",
+             (ull)(hal_clock_wall_offset() / NS_PER_SECOND));
 }
 
 static void show_uptime(struct text *text, long argument)
@@ -532,8 +513,8 @@ static void show_uptime(struct text *text, long argument)
     for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
         idle += cpu_by_id(cpu)->idle_ns / TICKS_NS;
     }
-    put(text, "%llu.%02llu %llu.%02llu\n", (ull)(now / 100), (ull)(now % 100), (ull)(idle / 100),
-        (ull)(idle % 100));
+    text_put(text, "%llu.%02llu %llu.%02llu\n", (ull)(now / 100), (ull)(now % 100),
+             (ull)(idle / 100), (ull)(idle % 100));
 }
 
 /* No average is kept: all three numbers are what runs or waits for a CPU now. */
@@ -544,27 +525,27 @@ static void show_loadavg(struct text *text, long argument)
     for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
         running += cpu_by_id(cpu)->run_count;
     }
-    put(text, "%u.00 %u.00 %u.00 %u/%u %d\n", running, running, running, running, thread_count(),
-        PROCESS_ID);
+    text_put(text, "%u.00 %u.00 %u.00 %u/%u %d\n", running, running, running, running,
+             thread_count(), PROCESS_ID);
 }
 
 static void show_version(struct text *text, long argument)
 {
     (void)argument;
-    put(text, SYSTEM_NAME " version " SYSTEM_RELEASE " (unigornel) " SYSTEM_VERSION "\n");
+    text_put(text, SYSTEM_NAME " version " SYSTEM_RELEASE " (unigornel) " SYSTEM_VERSION "\n");
 }
 
 static void show_file_systems(struct text *text, long argument)
 {
     (void)argument;
-    put(text,
-        "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\toverlay\n\terofs\n");
+    text_put(text,
+             "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\toverlay\n\terofs\n");
 }
 
 static void show_host_name(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "%s\n", fs_host_name());
+    text_put(text, "%s\n", fs_host_name());
 }
 
 static int store_host_name(const char *bytes, size_t length)
@@ -577,25 +558,25 @@ static int store_host_name(const char *bytes, size_t length)
 static void show_os_release(struct text *text, long argument)
 {
     (void)argument;
-    put(text, SYSTEM_RELEASE "\n");
+    text_put(text, SYSTEM_RELEASE "\n");
 }
 
 static void show_os_type(struct text *text, long argument)
 {
     (void)argument;
-    put(text, SYSTEM_NAME "\n");
+    text_put(text, SYSTEM_NAME "\n");
 }
 
 static void show_pid_max(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "4194304\n");
+    text_put(text, "4194304\n");
 }
 
 static void show_file_max(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "%d\n", FD_MAX);
+    text_put(text, "%d\n", FD_MAX);
 }
 
 static void put_uuid(struct text *text, uint8_t uuid[16])
@@ -603,7 +584,7 @@ static void put_uuid(struct text *text, uint8_t uuid[16])
     uuid[6] = (uuid[6] & 0x0f) | 0x40; /* RFC 4122, 4.4 */
     uuid[8] = (uuid[8] & 0x3f) | 0x80;
     for (int i = 0; i < 16; i++) {
-        put(text, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", uuid[i]);
+        text_put(text, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", uuid[i]);
     }
     put_bytes(text, "\n", 1);
 }
@@ -629,122 +610,118 @@ static void show_boot_id(struct text *text, long argument)
 static void show_one(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "1\n");
+    text_put(text, "1\n");
 }
 
 static void show_somaxconn(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "4096\n");
+    text_put(text, "4096\n");
 }
 
 static void show_thp_enabled(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "[always] madvise never\n");
+    text_put(text, "[always] madvise never\n");
 }
 
 static void show_thp_size(struct text *text, long argument)
 {
     (void)argument;
-    put(text, "%lu\n", HUGE_PAGE_SIZE);
+    text_put(text, "%lu\n", HUGE_PAGE_SIZE);
 }
 
 static void show_cpu_range(struct text *text, long argument)
 {
     unsigned last = hal_cpu_count() - 1;
     (void)argument;
-    put(text, last == 0 ? "0\n" : "0-%u\n", last);
+    text_put(text, last == 0 ? "0\n" : "0-%u\n", last);
 }
 
 /* --- the trees
  * ------------------------------------------------------------------------------------------------------
  */
 
-static const struct node fd_node = {.name = "", .mode = S_IFLNK | 0700, .link = link_fd};
+static const struct proc_node fd_node = {.name = "", .mode = S_IFLNK | 0700, .link = link_fd};
 
-static const struct node task_files[] = {
-    FILE_("comm", show_comm),
-    FILE_("stat", show_stat_of),
-    FILE_("status", show_status),
+static const struct proc_node task_files[] = {
+    PROC_FILE("comm", show_comm),
+    PROC_FILE("stat", show_stat_of),
+    PROC_FILE("status", show_status),
 };
-static const struct node task_node = DIRECTORY("", task_files);
+static const struct proc_node task_node = PROC_DIRECTORY("", task_files);
 
-static const struct node process_files[] = {
-    LINK("exe", link_exe),
-    LINK("cwd", link_cwd),
-    LINK("root", link_root),
-    FILE_("maps", show_maps),
-    FILE_("stat", show_stat_of),
-    FILE_("status", show_status),
-    FILE_("statm", show_statm),
-    FILE_("cmdline", show_command_line),
-    FILE_("environ", show_environment),
-    FILE_("auxv", show_auxv),
-    FILE_("comm", show_comm),
-    FILE_("limits", show_limits),
-    FILE_("cgroup", show_cgroup),
-    FILE_("mounts", show_mounts),
-    FILE_("mountinfo", show_mount_info),
+static const struct proc_node process_files[] = {
+    PROC_LINK("exe", link_exe),
+    PROC_LINK("cwd", link_cwd),
+    PROC_LINK("root", link_root),
+    PROC_FILE("maps", show_maps),
+    PROC_FILE("stat", show_stat_of),
+    PROC_FILE("status", show_status),
+    PROC_FILE("statm", show_statm),
+    PROC_FILE("cmdline", show_command_line),
+    PROC_FILE("environ", show_environment),
+    PROC_FILE("auxv", show_auxv),
+    PROC_FILE("comm", show_comm),
+    PROC_FILE("limits", show_limits),
+    PROC_FILE("cgroup", show_cgroup),
+    PROC_FILE("mounts", show_mounts),
+    PROC_FILE("mountinfo", show_mount_info),
     {.name = "oom_score_adj",
      .mode = S_IFREG | 0644,
      .show = show_oom_score_adjust,
      .store = store_oom_score_adjust},
     {.name = "fd", .mode = S_IFDIR | 0500, .list = next_fd, .entry = &fd_node},
+    {.name = "net", .mode = S_IFDIR | 0555, .alias = &net_proc_directory},
     {.name = "task", .mode = S_IFDIR | 0555, .list = next_thread, .entry = &task_node},
 };
 
-static const struct node random_files[] = {FILE_("uuid", show_uuid),
-                                           FILE_("boot_id", show_boot_id)};
-static const struct node kernel_files[] = {
+static const struct proc_node random_files[] = {PROC_FILE("uuid", show_uuid),
+                                                PROC_FILE("boot_id", show_boot_id)};
+static const struct proc_node kernel_files[] = {
     {.name = "hostname", .mode = S_IFREG | 0644, .show = show_host_name, .store = store_host_name},
-    FILE_("osrelease", show_os_release),
-    FILE_("ostype", show_os_type),
-    FILE_("pid_max", show_pid_max),
-    DIRECTORY("random", random_files),
+    PROC_FILE("osrelease", show_os_release),
+    PROC_FILE("ostype", show_os_type),
+    PROC_FILE("pid_max", show_pid_max),
+    PROC_DIRECTORY("random", random_files),
 };
-static const struct node vm_files[] = {FILE_("overcommit_memory", show_one)};
-static const struct node net_core_files[] = {FILE_("somaxconn", show_somaxconn)};
-static const struct node sys_net_files[] = {DIRECTORY("core", net_core_files)};
-static const struct node sys_fs_files[] = {FILE_("file-max", show_file_max),
-                                           FILE_("nr_open", show_file_max)};
-static const struct node sys_files[] = {
-    DIRECTORY("kernel", kernel_files),
-    DIRECTORY("vm", vm_files),
-    DIRECTORY("net", sys_net_files),
-    DIRECTORY("fs", sys_fs_files),
+static const struct proc_node vm_files[] = {PROC_FILE("overcommit_memory", show_one)};
+static const struct proc_node net_core_files[] = {PROC_FILE("somaxconn", show_somaxconn)};
+static const struct proc_node sys_net_files[] = {PROC_DIRECTORY("core", net_core_files)};
+static const struct proc_node sys_fs_files[] = {PROC_FILE("file-max", show_file_max),
+                                                PROC_FILE("nr_open", show_file_max)};
+static const struct proc_node sys_files[] = {
+    PROC_DIRECTORY("kernel", kernel_files),
+    PROC_DIRECTORY("vm", vm_files),
+    PROC_DIRECTORY("net", sys_net_files),
+    PROC_DIRECTORY("fs", sys_fs_files),
 };
 
-static const struct node proc_files[] = {
-    LINK("self", link_self),
-    LINK("thread-self", link_thread_self),
-    LINK("mounts", link_mounts),
-    DIRECTORY("1", process_files),
-    FILE_("cpuinfo", show_cpuinfo),
-    FILE_("meminfo", show_meminfo),
-    FILE_("stat", show_stat),
-    FILE_("uptime", show_uptime),
-    FILE_("loadavg", show_loadavg),
-    FILE_("version", show_version),
-    FILE_("filesystems", show_file_systems),
-    DIRECTORY("sys", sys_files),
+static const struct proc_node proc_files[] = {
+    PROC_LINK("self", link_self),       PROC_LINK("thread-self", link_thread_self),
+    PROC_LINK("mounts", link_mounts),   PROC_LINK("net", link_net),
+    PROC_DIRECTORY("1", process_files), PROC_FILE("cpuinfo", show_cpuinfo),
+    PROC_FILE("meminfo", show_meminfo), PROC_FILE("stat", show_stat),
+    PROC_FILE("uptime", show_uptime),   PROC_FILE("loadavg", show_loadavg),
+    PROC_FILE("version", show_version), PROC_FILE("filesystems", show_file_systems),
+    PROC_DIRECTORY("sys", sys_files),
 };
-static const struct node proc_root = DIRECTORY("", proc_files);
+static const struct proc_node proc_root = PROC_DIRECTORY("", proc_files);
 
-static const struct node huge_files[] = {FILE_("enabled", show_thp_enabled),
-                                         FILE_("hpage_pmd_size", show_thp_size)};
-static const struct node mm_files[] = {DIRECTORY("transparent_hugepage", huge_files)};
-static const struct node sysfs_kernel_files[] = {DIRECTORY("mm", mm_files)};
-static const struct node cpu_files[] = {
-    FILE_("online", show_cpu_range),
-    FILE_("possible", show_cpu_range),
-    FILE_("present", show_cpu_range),
+static const struct proc_node huge_files[] = {PROC_FILE("enabled", show_thp_enabled),
+                                              PROC_FILE("hpage_pmd_size", show_thp_size)};
+static const struct proc_node mm_files[] = {PROC_DIRECTORY("transparent_hugepage", huge_files)};
+static const struct proc_node sysfs_kernel_files[] = {PROC_DIRECTORY("mm", mm_files)};
+static const struct proc_node cpu_files[] = {
+    PROC_FILE("online", show_cpu_range),
+    PROC_FILE("possible", show_cpu_range),
+    PROC_FILE("present", show_cpu_range),
 };
-static const struct node system_files[] = {DIRECTORY("cpu", cpu_files)};
-static const struct node devices_files[] = {DIRECTORY("system", system_files)};
-static const struct node sysfs_files[] = {DIRECTORY("kernel", sysfs_kernel_files),
-                                          DIRECTORY("devices", devices_files)};
-static const struct node sysfs_root = DIRECTORY("", sysfs_files);
+static const struct proc_node system_files[] = {PROC_DIRECTORY("cpu", cpu_files)};
+static const struct proc_node devices_files[] = {PROC_DIRECTORY("system", system_files)};
+static const struct proc_node sysfs_files[] = {PROC_DIRECTORY("kernel", sysfs_kernel_files),
+                                               PROC_DIRECTORY("devices", devices_files)};
+static const struct proc_node sysfs_root = PROC_DIRECTORY("", sysfs_files);
 
 /* --- inodes
  * ---------------------------------------------------------------------------------------------------------
@@ -757,18 +734,19 @@ static struct proc_inode *proc_of(struct inode *inode)
     return (struct proc_inode *)inode;
 }
 
-static uint64_t number_of(const struct node *node, long argument)
+static uint64_t number_of(const struct proc_node *node, long argument)
 {
     return (((uintptr_t)node >> 3) & 0xffffff) | ((uint64_t)(uint32_t)argument << 24);
 }
 
-static int proc_inode_new(struct filesystem *fs, const struct node *node, long argument,
+static int proc_inode_new(struct filesystem *fs, const struct proc_node *node, long argument,
                           struct inode **out)
 {
     struct proc_inode *proc = kzalloc(sizeof(*proc));
     if (proc == NULL) {
         return -ENOMEM;
     }
+    node = node->alias != NULL ? node->alias : node;
     inode_init(&proc->inode,
                node == &fd_node      ? &proc_fd_operations
                : S_ISLNK(node->mode) ? &proc_link_operations
@@ -777,6 +755,10 @@ static int proc_inode_new(struct filesystem *fs, const struct node *node, long a
     proc->inode.number = number_of(node, argument);
     proc->node = node;
     proc->argument = argument;
+    if (node->modified != NULL) {
+        proc->inode.flags |= INODE_VOLATILE;
+        proc->inode.mtime = proc->inode.ctime = node->modified();
+    }
     *out = &proc->inode;
     return 0;
 }
@@ -791,7 +773,7 @@ static int visit_nothing(struct thread *thread, void *context)
 static int lookup_number(struct proc_inode *directory, const char *name, size_t length,
                          struct inode **out)
 {
-    const struct node *node = directory->node;
+    const struct proc_node *node = directory->node;
     long number = 0;
     for (size_t i = 0; i < length; i++) {
         if (name[i] < '0' || name[i] > '9' || number > INT32_MAX / 10 ||
@@ -819,12 +801,12 @@ static int lookup_number(struct proc_inode *directory, const char *name, size_t 
 static int proc_lookup(struct inode *inode, const char *name, size_t length, struct inode **out)
 {
     struct proc_inode *directory = proc_of(inode);
-    const struct node *node = directory->node;
+    const struct proc_node *node = directory->node;
     if (node->list != NULL) {
         return lookup_number(directory, name, length, out);
     }
     for (unsigned i = 0; i < node->count; i++) {
-        const struct node *child = &node->children[i];
+        const struct proc_node *child = &node->children[i];
         if (strlen(child->name) == length && memcmp(child->name, name, length) == 0) {
             return proc_inode_new(inode->filesystem, child, directory->argument, out);
         }
@@ -834,7 +816,7 @@ static int proc_lookup(struct inode *inode, const char *name, size_t length, str
 
 static int proc_list(struct inode *inode, uint64_t *position, list_emit_fn *emit, void *context)
 {
-    const struct node *node = proc_of(inode)->node;
+    const struct proc_node *node = proc_of(inode)->node;
     char name[16];
     if (node->list != NULL) {
         for (long next = (long)*position; node->list(&next); next++) {
@@ -847,7 +829,7 @@ static int proc_list(struct inode *inode, uint64_t *position, list_emit_fn *emit
         return 0;
     }
     for (uint64_t i = *position; i < node->count; i++) {
-        const struct node *child = &node->children[i];
+        const struct proc_node *child = &node->children[i];
         if (!emit(context, child->name, strlen(child->name),
                   number_of(child, proc_of(inode)->argument), child->mode >> 12, i + 1)) {
             break;
@@ -904,7 +886,7 @@ static long proc_read(struct file *file, struct io_vector *io, uint64_t *offset)
 
 static long proc_write(struct file *file, struct io_vector *io, uint64_t *offset)
 {
-    const struct node *node = proc_of(file->inode)->node;
+    const struct proc_node *node = proc_of(file->inode)->node;
     char bytes[128];
     size_t length = MIN(io->remaining, sizeof(bytes));
     if (node->store == NULL) {
@@ -952,7 +934,7 @@ static const struct inode_operations proc_fd_operations = {
     .read_link = proc_read_link, .follow = proc_follow, .release = proc_release};
 
 static int mount_tree(struct filesystem *fs, const char *type, uint32_t magic,
-                      const struct node *root, const char *path)
+                      const struct proc_node *root, const char *path)
 {
     struct inode *inode;
     fs->type = fs->source = type;

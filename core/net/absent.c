@@ -20,6 +20,8 @@ void net_init(void)
     log_info("the kernel has no network: the program was found to have no sockets");
 }
 
+const struct proc_node net_proc_directory = {.name = "net", .mode = S_IFDIR | 0555};
+
 static long no_network(struct syscall_args *a)
 {
     log_debug("system call %lu needs the network: build the image with --network always",

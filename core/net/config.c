@@ -161,4 +161,5 @@ void net_init(void)
 {
     unix_init();
     inet_start();
+    net_make_files();
 }

@@ -7,3 +7,5 @@ void netlink_init(void);
 
 /* lwIP too, and the interfaces of the devices that have been found; waits for DHCP. */
 void inet_start(void);
+/* Files of /etc that the root does not have (proc.c). */
+void net_make_files(void);

@@ -6,9 +6,14 @@
 
 #include <stdbool.h>
 
+#include "core/fs/procfs.h"
+
 /* Takes a word of the kernel's command line when it is one of the network's (DESIGN 7: ip, ip6,
  * dns); false: it is not. A wrong value ends the machine (options_fail). */
 bool net_option(const char *word);
 
 /* Before the program runs, in its first thread. */
 void net_init(void);
+
+/* /proc/net. */
+extern const struct proc_node net_proc_directory;

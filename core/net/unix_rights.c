@@ -10,6 +10,12 @@
 #include "core/syscall/process.h"
 
 static struct list flying = LIST_INIT(flying);
+static unsigned flying_count;
+static unsigned flying_kept; /* how many were left by the last look */
+
+/* A look takes time for each socket in flight. Few are looked at whenever a socket is closed; of
+ * many the looks come as often as their number doubles, so that each costs the same in the end. */
+#define FLYING_FEW 64
 
 /* --- sending
  * --------------------------------------------------------------------------------------------------------
@@ -131,6 +137,7 @@ void unix_rights_sent(struct unix_rights *rights)
         if (end != NULL && end->in_flight++ == 0) {
             end->file = rights->files[i];
             list_push_back(&flying, &end->flight_node);
+            flying_count++;
         }
     }
 }
@@ -146,6 +153,7 @@ void unix_rights_landed(struct unix_rights *rights)
         if (end != NULL && --end->in_flight == 0) {
             end->file = NULL;
             list_remove(&end->flight_node);
+            flying_count--;
         }
     }
 }
@@ -182,6 +190,10 @@ void unix_rights_collect(void)
 {
     struct list messages = LIST_INIT(messages);
     spin_lock(&unix_lock);
+    if (flying_count > FLYING_FEW && flying_count / 2 < flying_kept) {
+        spin_unlock(&unix_lock);
+        return;
+    }
     list_for_each (node, &flying) {
         struct unix_socket *end = list_entry(node, struct unix_socket, flight_node);
         end->candidate =
@@ -218,6 +230,7 @@ void unix_rights_collect(void)
             }
         }
     }
+    flying_kept = flying_count;
     spin_unlock(&unix_lock);
     unix_messages_free(&messages);
 }

@@ -10,6 +10,7 @@
 #include "core/mm/kmalloc.h"
 #include "core/mm/page.h"
 #include "core/mm/vm.h"
+#include "core/net/net.h"
 #include "core/sched/sched.h"
 #include "core/signal/signal.h"
 #include "core/time/clock.h"
@@ -503,3 +504,5 @@ int open_file(const char *path, int flags, int mode)
 {
     return (int)CALL(openat, (uint64_t)AT_FDCWD, P(path), (uint64_t)flags, (uint64_t)mode);
 }
+
+const struct proc_node net_proc_directory = {.name = "net", .mode = 0040555};

@@ -37,7 +37,7 @@ void unix_init(void)
 {
 }
 
-void netlink_init(void)
+void net_make_files(void)
 {
 }
 

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* What a part of the kernel needs that has files in /proc: a tree of constant nodes, and the text
+ * that a file's function makes each time the file is read from its beginning. */
+#pragma once
+
+#include <linux/stat.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct text {
+    char *bytes;
+    size_t used, size;
+    bool failed; /* no memory */
+};
+
+/* Appends to the text; the same format as log_info. Thread context. */
+void text_put(struct text *text, const char *how, ...) __attribute__((format(printf, 2, 3)));
+
+struct proc_node {
+    const char *name;
+    uint32_t mode;
+    const struct proc_node *children;
+    unsigned count;
+    void (*show)(struct text *text, long argument);
+    int (*store)(const char *bytes, size_t length);
+    long (*link)(char *to, size_t size, long argument);
+    bool (*list)(long *next);      /* a directory of numbers: the first from *next on */
+    const struct proc_node *entry; /* what a number stands for */
+    const struct proc_node *alias; /* all but the name is there */
+    int64_t (*modified)(void);     /* when its text last changed; absent: not known */
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+#define PROC_DIRECTORY(name_, children_)                                                           \
+    {                                                                                              \
+        .name = name_, .mode = S_IFDIR | 0555, .children = children_, .count = COUNT(children_)    \
+    }
+#define PROC_FILE(name_, show_)                                                                    \
+    {                                                                                              \
+        .name = name_, .mode = S_IFREG | 0444, .show = show_                                       \
+    }
+#define PROC_LINK(name_, link_)                                                                    \
+    {                                                                                              \
+        .name = name_, .mode = S_IFLNK | 0777, .link = link_                                       \
+    }

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/* /proc/net, and the files of /etc that the network needs where the root has none of its own. Owns
+ * nothing: everything is read from interface.h and config.h when a file is. */
+#include "core/fs/fs.h"
+#include "core/fs/fs_internal.h"
+#include "core/fs/inode.h"
+#include "core/fs/procfs.h"
+#include "core/net/config.h"
+#include "core/net/interface.h"
+#include "core/net/net.h"
+#include "core/net/socket.h"
+
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define ROUTE_UP 1 /* RTF_ of linux/route.h */
+#define ROUTE_GATEWAY 2
+
+typedef unsigned long long ull;
+
+static uint32_t word_at(const uint8_t *bytes)
+{
+    uint32_t word;
+    memcpy(&word, bytes, sizeof(word));
+    return word;
+}
+
+static void show_devices(struct text *text, long argument)
+{
+    struct interface interface;
+    (void)argument;
+    text_put(text, "Inter-|   Receive                                                |  Transmit\n"
+                   " face |bytes    packets errs drop fifo frame compressed multicast|"
+                   "bytes    packets errs drop fifo colls carrier compressed\n");
+    for (int index = 1; interface_next(index, &interface); index = interface.index + 1) {
+        text_put(text, "%6s: %7llu %7llu %4llu %4llu    0     0          0         0 ",
+                 interface.name, (ull)interface.statistics.rx_bytes,
+                 (ull)interface.statistics.rx_frames, (ull)interface.statistics.rx_errors,
+                 (ull)interface.statistics.rx_dropped);
+        text_put(text, "%8llu %7llu %4llu %4llu    0     0       0          0\n",
+                 (ull)interface.statistics.tx_bytes, (ull)interface.statistics.tx_frames,
+                 (ull)interface.statistics.tx_errors, (ull)interface.statistics.tx_dropped);
+    }
+}
+
+static void put_hex(struct text *text, const uint8_t *bytes, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        text_put(text, "%02x", bytes[i]);
+    }
+}
+
+static void show_addresses6(struct text *text, long argument)
+{
+    struct interface interface;
+    (void)argument;
+    for (int index = 1; interface_next(index, &interface); index = interface.index + 1) {
+        for (unsigned i = 0; i < interface.address_count; i++) {
+            const struct interface_address *address = &interface.addresses[i];
+            if (address->family != AF_INET6) {
+                continue;
+            }
+            /* IPv6 scopes of this file: include/net/ipv6.h */
+            unsigned scope = address->scope == 253 ? 0x20 : address->scope == 254 ? 0x10 : 0;
+            put_hex(text, address->bytes, 16);
+            text_put(text, " %02x %02x %02x %02x %8s\n", (unsigned)interface.index,
+                     address->prefix_length, scope,
+                     (address->permanent ? 0x80u : 0) | (address->tentative ? 0x40u : 0),
+                     interface.name);
+        }
+    }
+}
+
+static void show_routes(struct text *text, long argument)
+{
+    struct interface_route route;
+    (void)argument;
+    text_put(text, "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\t"
+                   "IRTT\n");
+    for (unsigned i = 0; interface_route(i, &route); i++) {
+        struct interface interface;
+        if (route.family != AF_INET || !interface_next(route.interface, &interface)) {
+            continue;
+        }
+        uint32_t mask = route.prefix_length == 0 ? 0 : UINT32_MAX << (32 - route.prefix_length);
+        text_put(text, "%s\t%08X\t%08X\t%04X\t0\t0\t%u\t%08X\t0\t0\t0\n", interface.name,
+                 word_at(route.destination), route.has_gateway ? word_at(route.gateway) : 0,
+                 ROUTE_UP | (route.has_gateway ? ROUTE_GATEWAY : 0u), route.metric,
+                 __builtin_bswap32(mask));
+    }
+}
+
+/* --- sockets
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+/* Visits may not sleep, and text may: they are collected first. */
+struct socket_list {
+    struct interface_socket *sockets;
+    unsigned count, room;
+};
+
+static bool collect_socket(void *context, const struct interface_socket *socket)
+{
+    struct socket_list *list = context;
+    if (list->count < list->room) {
+        list->sockets[list->count] = *socket;
+    }
+    list->count++;
+    return true;
+}
+
+static void put_address(struct text *text, int family, const uint8_t *bytes, uint16_t port)
+{
+    for (unsigned i = 0; i < (family == AF_INET ? 4u : 16u); i += 4) {
+        text_put(text, "%08X", word_at(bytes + i));
+    }
+    text_put(text, ":%04X ", port);
+}
+
+static void show_sockets(struct text *text, int family, int protocol)
+{
+    struct socket_list list = {0};
+    text_put(text, "  sl  %s st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
+             family == AF_INET ? "local_address rem_address  "
+                               : "local_address                         remote_address         "
+                                 "              ");
+    /* More may come between the two visits; those are left out. */
+    interface_sockets(family, protocol, collect_socket, &list);
+    list.room = list.count;
+    list.count = 0;
+    list.sockets = kmalloc(MAX(list.room, 1u) * sizeof(*list.sockets));
+    if (list.sockets == NULL) {
+        return;
+    }
+    interface_sockets(family, protocol, collect_socket, &list);
+    for (unsigned i = 0; i < MIN(list.count, list.room); i++) {
+        const struct interface_socket *socket = &list.sockets[i];
+        text_put(text, "%4u: ", i);
+        put_address(text, family, socket->local, socket->local_port);
+        put_address(text, family, socket->remote, socket->remote_port);
+        text_put(text, "%02X %08X:%08X 00:00000000 00000000     0        0 %llu 1\n", socket->state,
+                 socket->send_queue, socket->receive_queue, (ull)socket->inode);
+    }
+    kfree(list.sockets);
+}
+
+static void show_tcp(struct text *text, long argument)
+{
+    (void)argument;
+    show_sockets(text, AF_INET, IPPROTO_TCP);
+}
+
+static void show_tcp6(struct text *text, long argument)
+{
+    (void)argument;
+    show_sockets(text, AF_INET6, IPPROTO_TCP);
+}
+
+static void show_udp(struct text *text, long argument)
+{
+    (void)argument;
+    show_sockets(text, AF_INET, IPPROTO_UDP);
+}
+
+static void show_udp6(struct text *text, long argument)
+{
+    (void)argument;
+    show_sockets(text, AF_INET6, IPPROTO_UDP);
+}
+
+/* --- name servers and /etc
+ * -------------------------------------------------------------------------------------------- */
+
+/* As Linux's own file of this name, the result of automatic configuration, in the form of
+ * resolv.conf(5). */
+static void show_name_servers(struct text *text, long argument)
+{
+    struct net_address address;
+    char name[NET_ADDRESS_TEXT];
+    (void)argument;
+    for (unsigned i = 0; resolver_server(i, &address); i++) {
+        text_put(text, "nameserver %s\n", net_address_format(&address, name));
+    }
+}
+
+void net_make_files(void)
+{
+    char hosts[192];
+    format(hosts, sizeof(hosts),
+           "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n",
+           fs_host_name());
+    /* What the root has stays; there is nothing to be done about one that cannot be changed. */
+    (void)default_link("/etc/resolv.conf", "/proc/net/pnp");
+    (void)default_file("/etc/hosts", hosts);
+    (void)default_file("/etc/nsswitch.conf", "hosts:\tfiles dns\n");
+    format(hosts, sizeof(hosts), "%s\n", fs_host_name());
+    (void)default_file("/etc/hostname", hosts);
+}
+
+static const struct proc_node net_files[] = {
+    PROC_FILE("dev", show_devices),
+    PROC_FILE("if_inet6", show_addresses6),
+    {.name = "pnp",
+     .mode = S_IFREG | 0444,
+     .show = show_name_servers,
+     .modified = resolver_changed},
+    PROC_FILE("route", show_routes),
+    PROC_FILE("tcp", show_tcp),
+    PROC_FILE("tcp6", show_tcp6),
+    PROC_FILE("udp", show_udp),
+    PROC_FILE("udp6", show_udp6),
+};
+
+const struct proc_node net_proc_directory = PROC_DIRECTORY("net", net_files);
