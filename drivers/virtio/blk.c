@@ -77,10 +77,11 @@ struct blk_disk {
 };
 
 /* GET_ID has no number of its own among core's operations. */
+enum { ID_WAITING, ID_ANSWERED, ID_ABANDONED };
 struct id_request {
     struct block_request request;
     struct block_segment segment;
-    bool answered;
+    uint32_t state; /* atomic */
     int error;
     char id[ID_SIZE];
 };
@@ -201,11 +202,17 @@ static void unlock(struct blk_queue *queue, bool irq)
     hal_irq_restore(irq);
 }
 
+/* Interrupts masked, so that it stays this CPU's. */
+static struct blk_queue *this_queue(struct blk_disk *disk)
+{
+    return &disk->queues[hal_this_cpu()->id % disk->queue_count];
+}
+
 static void blk_submit(struct blockdev *device, struct block_request *request)
 {
     struct blk_disk *disk = (struct blk_disk *)device;
     bool irq = hal_irq_save();
-    struct blk_queue *queue = &disk->queues[hal_this_cpu()->id % disk->queue_count];
+    struct blk_queue *queue = this_queue(disk);
     spin_lock(&queue->lock);
     list_push_back(&queue->waiting, &request->node);
     add_waiting(queue);
@@ -281,7 +288,9 @@ static void id_done(struct block_request *request, int error)
 {
     struct id_request *id = container_of(request, struct id_request, request);
     id->error = error;
-    __atomic_store_n(&id->answered, true, __ATOMIC_RELEASE);
+    if (__atomic_exchange_n(&id->state, ID_ANSWERED, __ATOMIC_ACQ_REL) == ID_ABANDONED) {
+        kfree(id);
+    }
 }
 
 /* The serial number, when the device tells it soon. What it has not answered by then stays its own.
@@ -299,23 +308,24 @@ static void read_serial(struct blk_disk *disk)
                                          .done = id_done};
     uint64_t deadline = hal_clock_monotonic() + ID_PATIENCE_NS;
     bool irq = hal_irq_save();
+    struct blk_queue *queue = this_queue(disk);
     blk_submit(&disk->device, &id->request);
-    bool answered;
-    while (!(answered = __atomic_load_n(&id->answered, __ATOMIC_ACQUIRE)) &&
+    while (__atomic_load_n(&id->state, __ATOMIC_ACQUIRE) == ID_WAITING &&
            hal_clock_monotonic() < deadline) {
-        interrupt(&disk->queues[0]);
+        interrupt(queue);
         hal_spin_hint();
     }
     hal_irq_restore(irq);
-    if (answered) {
-        if (id->error == 0) {
-            memcpy(disk->device.serial, id->id, ID_SIZE);
-        }
-        for (char *at = disk->device.serial; *at != '\0'; at++) {
-            *at = *at > ' ' && *at < 0x7f ? *at : '?';
-        }
-        kfree(id);
+    if (__atomic_exchange_n(&id->state, ID_ABANDONED, __ATOMIC_ACQ_REL) == ID_WAITING) {
+        return;
     }
+    if (id->error == 0) {
+        memcpy(disk->device.serial, id->id, ID_SIZE);
+    }
+    for (char *at = disk->device.serial; *at != '\0'; at++) {
+        *at = *at > ' ' && *at < 0x7f ? *at : '?';
+    }
+    kfree(id);
 }
 
 /* Limits that core keeps to, so that every request has at most SEGMENTS parts. -ENODEV: nothing
