@@ -74,6 +74,7 @@ enum {
     INODE_LOWER = 1, /* stands for one of the read-only layer */
     INODE_DIRTY = 2, /* and differs from it, so it holds a reference to itself while it has names */
     INODE_VOLATILE = 4, /* its name is looked up afresh each time */
+    INODE_LINKABLE = 8, /* it has no name yet and may get one (O_TMPFILE) */
 };
 
 struct inode {
@@ -205,6 +206,7 @@ int dentry_lookup(struct dentry *parent, const char *name, size_t length, struct
 /* Under change_lock: changes of names. The caller has checked types, existence and that nothing is
  * a mount point. */
 int dentry_create(struct dentry *parent, struct inode_request *request, struct dentry **out);
+/* -ENOENT: the inode has lost its last name for good. */
 int dentry_link(struct dentry *parent, const char *name, size_t length, struct inode *inode);
 int dentry_remove(struct dentry *dentry);
 /* `target`: the dentry that has the name now, or NULL. Whoever looks sees the one or the other,

@@ -193,6 +193,7 @@ static int open_unnamed(struct dentry *directory, uint32_t flags, uint32_t mode,
         return result;
     }
     inode->links = 0;
+    inode->flags |= (flags & O_EXCL) == 0 ? INODE_LINKABLE : 0;
     result = dentry_anonymous(parent->filesystem, inode, &dentry);
     if (result == 0) {
         result = open_dentry(dentry, flags & ~(uint32_t)O_TMPFILE, true, out);
@@ -337,7 +338,7 @@ long sys_openat2(struct syscall_args *a)
 
 int memfd_open(struct file **out, uint32_t flags)
 {
-    return open_unnamed(root_dentry, O_RDWR | flags, 0777, out);
+    return open_unnamed(root_dentry, O_RDWR | O_EXCL | flags, 0777, out);
 }
 
 long sys_memfd_create(struct syscall_args *a)

@@ -448,7 +448,7 @@ int dentry_link(struct dentry *parent, const char *name, size_t length, struct i
     if (parent->inode->operations->create == NULL) {
         return -EPERM;
     }
-    if (parent->inode->links == 0) {
+    if (parent->inode->links == 0 || (inode->links == 0 && (inode->flags & INODE_LINKABLE) == 0)) {
         return -ENOENT;
     }
     int result = dentry_new(&dentry, parent, name, length, inode_get(inode));
@@ -459,6 +459,7 @@ int dentry_link(struct dentry *parent, const char *name, size_t length, struct i
         }
     }
     if (result == 0) {
+        __atomic_and_fetch(&inode->flags, ~(uint32_t)INODE_LINKABLE, __ATOMIC_RELAXED);
         inode_dirty(inode);
         inode->links++;
         inode->ctime = inode_now();

@@ -206,3 +206,30 @@ def test_file_larger_than_memory(run, tmp_path):
         0,
         "read and mapped alike: true\nwith memory in use: true 24\n",
     )
+
+
+# --- files in memory
+
+
+@pytest.mark.parametrize("cpus", (1, 4))
+def test_files_in_memory(run, binary, cpus):
+    """What the calls on files say, compared with what the host's Linux says of its own tmpfs."""
+    host = guest.succeed(guest.result(binary("tmpfs"), "/dev/shm")).stdout
+    done = run("tmpfs", "/tmp", options=("--smp", cpus))
+    assert (done.status, done.stdout) == (0, host)
+
+
+def test_full_memory(run):
+    """At its limit nothing that was written before is lost, and room that is freed can be used."""
+    done = run("tmpfs", "/tmp", "full", options=("-m", "32M"))
+    assert (done.status, done.stdout.splitlines()) == (
+        0,
+        [
+            "full: true true",
+            "make another: true",
+            "allocate: no space left on device 65536",
+            "free: true",
+            "wrong: 0",
+            "wrong afterwards: 0 0",
+        ],
+    )

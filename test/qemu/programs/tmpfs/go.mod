@@ -1,0 +1,3 @@
+module tmpfs
+
+go 1.24
