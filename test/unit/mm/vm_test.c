@@ -574,6 +574,51 @@ static void test_file(void)
     CHECK(vm_mmap(BASE, size, PROT_R, MAP_SHARED, &file, 0) == -ENODEV && file.references == 1);
 }
 
+static bool is_there(uintptr_t address)
+{
+    return fake_paging_translate(address, PROT_R) != 0;
+}
+
+/* A file that becomes shorter or is replaced takes its pages away; so does a lack of memory. */
+static void test_changed_file(void)
+{
+    static const struct file_operations operations = {
+        .map_page = file_map_page, .unmap_page = file_unmap_page, .map_read_only = true};
+    struct inode *inode = (struct inode *)file_pages; /* never looked into */
+    struct file file = {
+        .operations = &operations, .references = 1, .flags = O_RDWR, .inode = inode};
+    uintptr_t shared = BASE, private = BASE + 0x100000, part = BASE + 0x200000;
+    size_t size = FILE_PAGES * PAGE_SIZE;
+    CHECK(vm_mmap(0, size, RW, MAP_SHARED, &file, 0) == -ENODEV, "only for reading");
+    CHECK(vm_mmap(shared, size, PROT_R, MAP_SHARED | MAP_FIXED, &file, 0) > 0);
+    CHECK(vm_mprotect(shared, size, RW) == -EACCES);
+    CHECK(vm_mmap(private, size, RW, MAP_PRIVATE | MAP_FIXED, &file, 0) > 0);
+    CHECK(vm_mmap(part, PAGE_SIZE, PROT_R, MAP_SHARED | MAP_FIXED, &file, 3 * PAGE_SIZE) > 0);
+    for (uintptr_t at = 0; at < size; at += PAGE_SIZE) {
+        touch(shared + at, PROT_R);
+        touch(private + at, PROT_W);
+    }
+    touch(part, PROT_R);
+    vm_unmap_file((struct inode *)&file, 0, UINT64_MAX, true);
+    CHECK(is_there(shared) && is_there(private) && is_there(part), "another file");
+    vm_unmap_file(inode, 2 * PAGE_SIZE, 3 * PAGE_SIZE - 1, false);
+    CHECK(is_there(shared + PAGE_SIZE) && !is_there(shared + 2 * PAGE_SIZE) &&
+              is_there(shared + 3 * PAGE_SIZE) && is_there(private + 2 * PAGE_SIZE) &&
+              is_there(part),
+          "one page");
+    vm_unmap_file(inode, 3 * PAGE_SIZE, UINT64_MAX, true);
+    CHECK(is_there(shared + PAGE_SIZE) && !is_there(shared + 3 * PAGE_SIZE) &&
+              !is_there(shared + 5 * PAGE_SIZE) && is_there(private + 2 * PAGE_SIZE) &&
+              !is_there(private + 3 * PAGE_SIZE) && !is_there(part),
+          "all from page 3 on");
+    touch(part, PROT_R);
+    vm_reclaim();
+    CHECK(!is_there(shared) && !is_there(part) && is_there(private) && file_maps_left() == 0,
+          "lack of memory");
+    CHECK(*touch(shared + 2 * PAGE_SIZE, PROT_R) == 3, "and back");
+    CHECK(vm_munmap(BASE, 0x300000) == 0 && file.references == 1 && file_maps_left() == 0);
+}
+
 /* --- faults and the end of memory ------------------------------------------------------------ */
 
 static void test_signals(void)
@@ -631,6 +676,7 @@ int main(void)
     CHECK(before - page_free_count() < 32, "%lu pages are lost", before - page_free_count());
     test_streams();
     test_file();
+    test_changed_file();
     test_signals();
     CHECK(before - page_free_count() < 40, "%lu pages are lost", before - page_free_count());
     test_out_of_memory();
