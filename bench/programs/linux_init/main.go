@@ -9,8 +9,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
+	"unsafe"
 )
+
+const sysFinitModule = 313
 
 func main() {
 	// Programs read these, and Debian's initramfs has them too. A failure shows in what the program
@@ -18,6 +22,21 @@ func main() {
 	for _, m := range [][2]string{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}} {
 		os.MkdirAll(m[1], 0o755)
 		syscall.Mount(m[0], m[1], m[0], 0, "")
+	}
+	// Drivers, in the order of their names, which is that of their needs.
+	modules, _ := filepath.Glob("/module-*")
+	for _, path := range modules {
+		file, err := os.Open(path)
+		if err == nil {
+			_, _, errno := syscall.Syscall(sysFinitModule, file.Fd(), uintptr(unsafe.Pointer(&[1]byte{})), 0)
+			if errno != 0 {
+				err = errno
+			}
+			file.Close()
+		}
+		if err != nil {
+			fmt.Println("init:", path, err)
+		}
 	}
 	status := 127
 	if len(os.Args) > 1 {
