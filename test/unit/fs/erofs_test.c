@@ -384,6 +384,29 @@ static void visit(const struct erofs *fs, uint64_t number, int depth, int *budge
     (void)erofs_lookup(fs, &inode, "no such name", 12, &found);
 }
 
+/* Every byte of the superblock, the inodes, the attributes and the first names takes each of some
+ * values. */
+static void check_every_byte(const char *name)
+{
+    size_t size;
+    const char *reason;
+    struct erofs fs;
+    uint8_t *image = load(name, &size);
+    image[1024 + 8] &= 0xfe; /* no checksum: the fields themselves shall be looked at */
+    for (size_t at = 1024; at < 6144 && at < size; at++) {
+        uint8_t old = image[at], values[] = {0, 0xff, (uint8_t)(old + 1), (uint8_t)(old ^ 0x80)};
+        for (size_t i = 0; i < sizeof(values); i++) {
+            int budget = 400;
+            image[at] = values[i];
+            if (open_image(&fs, image, size, false, &reason) == 0) {
+                visit(&fs, fs.root, 0, &budget);
+            }
+        }
+        image[at] = old;
+    }
+    free(image);
+}
+
 static void check_damage(const char *name, uint64_t seed, int rounds)
 {
     size_t size;
@@ -391,6 +414,7 @@ static void check_damage(const char *name, uint64_t seed, int rounds)
     struct erofs fs;
     uint8_t *image = load(name, &size);
     int opened = 0;
+    image[1024 + 8] &= 0xfe;
     for (int round = 0; round < rounds; round++) {
         /* A heap block of the exact size, so that a read past the image is seen. */
         size_t length = test_random(&seed) % 8 == 0 ? test_random(&seed) % (size + 1) : size;
@@ -454,10 +478,13 @@ int main(void)
     free(packed);
     CHECK(open_image(&fs, "", 1, false, &reason) == -EINVAL && reason != NULL, "no image");
     check_layer("image1");
-    shell("mkdir small && cp -r tree/deep tree/size-[0-9] tree/size-4097 tree/size-12289 tree/link "
+    shell("mkdir small && cp -a tree/deep tree/size-[0-9] tree/size-100 tree/size-4097 "
+          "tree/size-12289 tree/link "
           "small/ && mkdir small/many && cp tree/long/entry-number-001* small/many/");
     shell("mkfs.erofs --quiet small-plain small >log 2>&1 && mkfs.erofs --quiet --chunksize=4096 "
           "small-chunks small >log 2>&1");
+    check_every_byte("small-plain");
+    check_every_byte("small-chunks");
     check_damage("small-plain", 1, 15000);
     check_damage("small-chunks", 2, 15000);
     snprintf(command, sizeof(command), "rm -rf %s", directory);
