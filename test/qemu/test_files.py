@@ -60,6 +60,15 @@ def test_files_in_the_image(binary, tree, tmp_path):
     assert (done.status, done.stdout) == (0, host_says(binary, tree))
 
 
+def test_templates(tmp_path):
+    """html/template and embed, from the files in the image."""
+    folder = guest.ROOT / "examples" / "files"
+    guest.tool("build", "--fs", "root", "-o", tmp_path / "files.elf", ".", folder=folder)
+    done = guest.tool_result("run", tmp_path / "files.elf")
+    assert done.status == 0
+    assert "<p>1 of &lt;bread&gt;</p>\n<p>12 of apples &amp; pears</p>" in done.stdout
+
+
 def test_files_beside_the_image(run, binary, tree):
     done = run("tree", "/", options=("--fs", tree))
     assert (done.status, done.stdout) == (0, host_says(binary, tree))
