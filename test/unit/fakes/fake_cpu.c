@@ -7,14 +7,3 @@ static struct hal_cpu boot_cpu = {.self = &boot_cpu, .current = &boot_thread};
 
 _Thread_local struct hal_cpu *fake_cpu = &boot_cpu;
 _Thread_local bool fake_irq_enabled = true;
-bool hal_xen_pv;
-
-bool xen_irq_save(void)
-{
-    return hal_irq_save();
-}
-
-void xen_irq_restore(bool enabled)
-{
-    hal_irq_restore(enabled);
-}

@@ -25,7 +25,6 @@ static unsigned view_count;
 jmp_buf machine_end;
 static char console_text[65536]; /* always ends in NUL */
 static size_t console_length;
-bool hal_xen_pv;
 
 bool console_has(const char *text)
 {
