@@ -12,7 +12,8 @@ int command_run(char **words);
 int command_exec(char **words);
 int command_test(char **words);
 int command_image(char **words);
+int command_xen(char **words);
 int command_mkfs(char **words);
 
 extern const struct option_table build_options, run_options, exec_options, test_options,
-    image_options, mkfs_options;
+    image_options, xen_options, mkfs_options;

@@ -62,16 +62,6 @@ static int check_requirements(const char *format)
     return 0;
 }
 
-static int check_image(const char *path)
-{
-    struct elf_file file;
-    if (elf_file_open(&file, path) < 0)
-        return -1;
-    bool image = is_image(&file);
-    elf_file_close(&file);
-    return image ? 0 : fail("%s: not an image: make one with unigornel build", path);
-}
-
 /* A word for GRUB's script language: everything in single quotes is literal. */
 static void append_grub_word(struct buffer *script, const char *word)
 {

@@ -625,3 +625,13 @@ bool is_image(const struct elf_file *file)
 {
     return elf_section(file, ".kernel" IMAGE_INFO_SECTION) != NULL;
 }
+
+int check_image(const char *path)
+{
+    struct elf_file file;
+    if (elf_file_open(&file, path) < 0)
+        return -1;
+    bool image = is_image(&file);
+    elf_file_close(&file);
+    return image ? 0 : fail("%s: not an image: make one with unigornel build", path);
+}

@@ -35,3 +35,6 @@ int link_files(const char *binary, const char *name, const struct overlay *overl
 
 /* Whether the file is an image that link_image has made. */
 bool is_image(const struct elf_file *file);
+
+/* Whether the file at `path` is one: -1 after a message when it is not. */
+int check_image(const char *path);

@@ -12,19 +12,16 @@ static const struct subcommand {
     int (*run)(char **words);
     const struct option_table *options;
     const char *about;
-    const char *unsupported;
 } subcommands[] = {
     {"build", command_build, &build_options,
-     "build a Go package, or link a prebuilt program, into an image", NULL},
-    {"run", command_run, &run_options, "boot a package or an image in QEMU", NULL},
+     "build a Go package, or link a prebuilt program, into an image"},
+    {"run", command_run, &run_options, "boot a package or an image in QEMU"},
     {"exec", command_exec, &exec_options,
-     "boot a program built by Go, for go test -exec and go run -exec", NULL},
-    {"test", command_test, &test_options, "go test, with the tests running inside", NULL},
-    {"image", command_image, &image_options, "make an ISO or a disk that boots by BIOS and UEFI",
-     NULL},
-    {"xen", NULL, NULL, "write the xl.cfg that boots an image under Xen",
-     "Xen comes in a later release"},
-    {"mkfs", command_mkfs, &mkfs_options, "make a file system from a folder", NULL},
+     "boot a program built by Go, for go test -exec and go run -exec"},
+    {"test", command_test, &test_options, "go test, with the tests running inside"},
+    {"image", command_image, &image_options, "make an ISO or a disk that boots by BIOS and UEFI"},
+    {"xen", command_xen, &xen_options, "write the xl.cfg that boots an image under Xen"},
+    {"mkfs", command_mkfs, &mkfs_options, "make a file system from a folder"},
 };
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(*subcommands))
 
@@ -33,8 +30,7 @@ static void print_overview(FILE *out)
     fputs("usage: unigornel COMMAND [OPTIONS] ...\n\nRuns Go programs as bootable images.\n\n",
           out);
     for (size_t i = 0; i < SUBCOMMANDS; i++)
-        fprintf(out, "  %-8s %s%s\n", subcommands[i].name, subcommands[i].about,
-                subcommands[i].unsupported ? " (not supported yet)" : "");
+        fprintf(out, "  %-8s %s\n", subcommands[i].name, subcommands[i].about);
     fputs("\nunigornel COMMAND --help tells more.\n", out);
 }
 
@@ -59,15 +55,7 @@ int main(int count, char **words)
         const struct subcommand *command = &subcommands[i];
         if (strcmp(command->name, name) != 0)
             continue;
-        if (!command->unsupported)
-            return command->run(words + 2);
-        if (count > 2 && (strcmp(words[2], "--help") == 0 || strcmp(words[2], "-h") == 0)) {
-            printf("usage: unigornel %s\n\nWill %s: not supported yet: %s\n", name, command->about,
-                   command->unsupported);
-            return 0;
-        }
-        fail("%s: not supported yet: %s", name, command->unsupported);
-        return STATUS_USAGE;
+        return command->run(words + 2);
     }
     fail("%s: unknown command: see unigornel --help", name);
     return STATUS_USAGE;

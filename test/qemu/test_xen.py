@@ -9,7 +9,7 @@ import subprocess
 
 import guest
 import pytest
-from xen.lab import Lab
+from xen.lab import Domain, Lab
 
 pytestmark = pytest.mark.xdist_group("xen")  # one laboratory for all
 
@@ -154,3 +154,16 @@ def test_disk(lab, domain):
     contents[1 << 20 : (1 << 20) + 7] = b"written"
     assert f"{4 << 20} bytes, {hashlib.sha256(contents).hexdigest()}" in d.text()
     assert disk.read_bytes() == contents
+
+
+def test_the_configuration_that_the_tool_writes(lab, image, tmp_path):
+    copy = lab.folder / "tool.elf"
+    copy.write_bytes(image("args").read_bytes())
+    words = ("-m", "64", "--smp", "2", "--name", "written", "--append", 'env.A="b" -- one')
+    guest.tool("xen", *words, "-o", tmp_path / "c.cfg", copy)
+    text = (tmp_path / "c.cfg").read_text().replace(str(lab.folder), "/job")
+    (lab.folder / "written.cfg").write_text(text.replace('"destroy"', '"preserve"'))
+    lab.command("xl create -e /job/written.cfg")
+    d = Domain(lab, "written")
+    assert d.end() == "poweroff"
+    assert 'env "A=b"' in d.text() and "cpus 2" in d.text()
