@@ -67,6 +67,26 @@ static uintptr_t stack_reuse(uintptr_t *slot)
     return top;
 }
 
+static void release_page(uint64_t physical, unsigned order, void *context)
+{
+    (void)context;
+    page_free(physical, order);
+}
+
+/* Undoes a mapping that memory ran out for; only the slot's addresses are lost, if others have been
+ * taken since. */
+static void stack_abandon(uintptr_t slot, uintptr_t mapped_from, uintptr_t mapped_to)
+{
+    if (mapped_from != mapped_to) {
+        (void)hal_unmap(mapped_from, mapped_to - mapped_from, release_page, NULL);
+    }
+    bool irq = spin_lock_irqsave(&threads.lock);
+    if (threads.next_slot == slot + STACK_SLOT_SIZE) {
+        threads.next_slot = slot;
+    }
+    spin_unlock_irqrestore(&threads.lock, irq);
+}
+
 static uintptr_t stack_alloc(void)
 {
     uintptr_t slot = 0;
@@ -75,10 +95,15 @@ static uintptr_t stack_alloc(void)
         return top;
     }
     top = slot + STACK_SLOT_SIZE;
-    for (uintptr_t page = top - HAL_KERNEL_STACK_SIZE; page < top; page += PAGE_SIZE) {
+    uintptr_t bottom = top - HAL_KERNEL_STACK_SIZE;
+    for (uintptr_t page = bottom; page < top; page += PAGE_SIZE) {
         uint64_t physical = page_alloc(0, 0);
         if (physical == 0 || hal_map_page(page, physical, 0, PROT_R | PROT_W) != 0) {
-            return 0; /* rare, and what was mapped so far is lost with its slot */
+            if (physical != 0) {
+                page_free(physical, 0);
+            }
+            stack_abandon(slot, bottom, page);
+            return 0;
         }
     }
     return top;
