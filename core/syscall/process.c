@@ -177,6 +177,7 @@ long sys_clone(struct syscall_args *a)
     }
     child->affinity = parent->affinity;
     child->credentials = parent->credentials;
+    hal_thread_inherit(&child->hal);
     child->hal.fs_base = (flags & CLONE_SETTLS) != 0 ? tls : parent->hal.fs_base;
     if ((flags & CLONE_CHILD_CLEARTID) != 0) {
         child->clear_tid = child_tid;

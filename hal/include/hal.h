@@ -197,6 +197,10 @@ size_t hal_xstate_size(void);
  * interrupts masked. kernel_stack_top and xstate must be set. */
 void hal_thread_init(struct hal_thread *thread, void (*entry)(void *), void *argument);
 
+/* Gives a new thread, not yet switched to, the control words of the floating-point units that the
+ * program has now in this one. From a system call. */
+void hal_thread_inherit(struct hal_thread *child);
+
 /* Switches from `from` to `to` on this CPU: stack, TLS base, extended state as needed. Interrupts
  * masked. Returns when somebody switches back to `from`, perhaps on another CPU. */
 void hal_switch(struct hal_thread *from, struct hal_thread *to);

@@ -247,6 +247,12 @@ void hal_thread_init(struct hal_thread *thread, void (*entry)(void *), void *arg
     thread->xstate_live = false;
 }
 
+void hal_thread_inherit(struct hal_thread *child)
+{
+    __asm__ volatile("stmxcsr %0" : "=m"(child->mxcsr));
+    __asm__ volatile("fnstcw %0" : "=m"(child->x87_control));
+}
+
 struct regs *hal_user_regs(struct hal_thread *thread)
 {
     return (struct regs *)(thread->kernel_stack_top - sizeof(struct regs));
