@@ -36,6 +36,7 @@ enum {
 #define LVT_NMI 0x400
 #define LVT_TSC_DEADLINE 0x40000
 #define ICR_FIXED 0
+#define ICR_NMI 0x400
 #define ICR_INIT 0x500
 #define ICR_STARTUP 0x600
 #define ICR_PENDING 0x1000
@@ -144,6 +145,11 @@ static void send(uint32_t apic_id, uint32_t command)
 void apic_send_ipi(unsigned cpu_id, uint8_t vector)
 {
     send(acpi.apic_ids[cpu_id], ICR_FIXED | ICR_ASSERT | vector);
+}
+
+void apic_send_nmi(unsigned cpu_id)
+{
+    send(acpi.apic_ids[cpu_id], ICR_NMI | ICR_ASSERT);
 }
 
 void apic_send_ipi_all_but_self(uint8_t vector)

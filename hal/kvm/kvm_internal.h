@@ -215,6 +215,7 @@ uint32_t apic_timer_read_raw(void);
 void apic_eoi(void);
 /* Any context. */
 void apic_send_ipi(unsigned cpu_id, uint8_t vector);
+void apic_send_nmi(unsigned cpu_id);
 void apic_send_ipi_all_but_self(uint8_t vector);
 /* The start-up messages of Intel SDM 3A 9.4.4. */
 void apic_send_init(uint32_t apic_id);

@@ -10,8 +10,8 @@
 /* Between start-up messages; doubled each time, since an emulator with few host CPUs takes its
  * time. */
 #define FIRST_PATIENCE_NS 500000ull
-#define START_TRIES 11 /* a second in all */
-#define STOP_PATIENCE_NS 20000000ull
+#define START_TRIES 11              /* a second in all */
+#define STOP_PATIENCE_NS 5000000ull /* for a CPU that masks interrupts; then for the host */
 
 /* In boot/trampoline.asm, which has the same layout. */
 struct trampoline_arguments {
@@ -36,9 +36,9 @@ static struct {
     struct cpu_tables *tables;
 } start;
 
-static unsigned running = 1; /* CPUs that take interrupts; written by the boot CPU */
+static uint64_t running = 1; /* bit per CPU that takes interrupts; written by the boot CPU */
 static uint32_t stopper;     /* id + 1 of the CPU that stops the others; atomic */
-static uint32_t stopped;     /* CPUs that have stopped; atomic */
+static uint64_t stopped;     /* bit per CPU that has stopped; atomic */
 
 unsigned hal_cpu_count(void)
 {
@@ -165,7 +165,7 @@ int hal_cpu_start(unsigned id, struct hal_cpu *cpu, struct hal_thread *idle)
         log_warn("smp: CPU %u (APIC id %u) did not start", id, cpu->apic_id);
         return -ETIMEDOUT;
     }
-    running++;
+    running |= 1ull << id;
     clock_check_cpu(id, false);
     __atomic_store_n(&start.state, START_GO, __ATOMIC_RELEASE);
     wait_for(START_RUNNING);
@@ -174,15 +174,34 @@ int hal_cpu_start(unsigned id, struct hal_cpu *cpu, struct hal_thread *idle)
 
 _Noreturn void smp_stop_self(void)
 {
-    __atomic_add_fetch(&stopped, 1, __ATOMIC_ACQ_REL);
+    __atomic_or_fetch(&stopped, 1ull << hal_this_cpu()->id, __ATOMIC_ACQ_REL);
     for (;;) {
         __asm__ volatile("cli; hlt" ::: "memory");
     }
 }
 
+void platform_nmi(void)
+{
+    if (__atomic_load_n(&stopper, __ATOMIC_ACQUIRE) != 0) {
+        smp_stop_self();
+    }
+}
+
+/* Those that still run after a while. */
+static uint64_t wait_until_stopped(uint64_t others)
+{
+    uint64_t deadline = hal_clock_monotonic() + STOP_PATIENCE_NS, left;
+    while ((left = others & ~__atomic_load_n(&stopped, __ATOMIC_ACQUIRE)) != 0 &&
+           hal_clock_monotonic() < deadline) {
+        hal_spin_hint();
+    }
+    return left;
+}
+
 void hal_cpu_stop_others(void)
 {
-    if (running > 1) {
+    uint64_t others = running & ~(1ull << hal_this_cpu()->id);
+    if (others != 0) {
         bool irq = hal_irq_save();
         uint32_t self = hal_this_cpu()->id + 1, expected = 0;
         if (!__atomic_compare_exchange_n(&stopper, &expected, self, false, __ATOMIC_ACQ_REL,
@@ -194,11 +213,12 @@ void hal_cpu_stop_others(void)
             return;
         }
         apic_send_ipi_all_but_self(VECTOR_STOP);
-        uint64_t deadline = hal_clock_monotonic() + STOP_PATIENCE_NS;
-        while (__atomic_load_n(&stopped, __ATOMIC_ACQUIRE) < running - 1 &&
-               hal_clock_monotonic() < deadline) {
-            hal_spin_hint();
+        uint64_t left = wait_until_stopped(others);
+        /* Who masks interrupts may do so for ever: it waits for a lock of one that has stopped. */
+        for (uint64_t late = left; late != 0; late &= late - 1) {
+            apic_send_nmi((unsigned)__builtin_ctzll(late));
         }
+        (void)wait_until_stopped(left);
         hal_irq_restore(irq);
     }
     console_break_lock();

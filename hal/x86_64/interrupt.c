@@ -66,6 +66,10 @@ void x86_interrupt(struct regs *regs)
 
 _Noreturn void x86_fatal(struct regs *regs)
 {
-    static const char *const names[] = {[2] = "NMI", [8] = "double fault", [18] = "machine check"};
+    if (regs->vector == EXCEPTION_NMI) {
+        platform_nmi();
+    }
+    static const char *const names[] = {
+        [EXCEPTION_NMI] = "NMI", [8] = "double fault", [18] = "machine check"};
     panic_regs(regs, "%s", names[regs->vector]);
 }

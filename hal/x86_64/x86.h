@@ -37,6 +37,7 @@
 #define MSR_GS_BASE 0xc0000101
 #define EFER_SCE 1ul
 
+#define EXCEPTION_NMI 2
 #define EXCEPTION_PAGE_FAULT 14
 #define FIRST_INTERRUPT_VECTOR 32
 
@@ -138,3 +139,7 @@ extern const char syscall_entry[];
 /* What the platform does for vectors from FIRST_INTERRUPT_VECTOR on. Interrupts masked. */
 struct regs;
 void platform_interrupt(struct regs *regs);
+
+/* An NMI; does not return when it was the platform's own. On an IST stack: nothing may be locked.
+ */
+void platform_nmi(void);
