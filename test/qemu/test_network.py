@@ -14,7 +14,7 @@ import guest
 
 
 def test_loopback(run):
-    done = run("network", options=("--smp", "2", "--timeout", "120"))
+    done = run("network", options=("--smp", "2", "--net", "none", "--timeout", "120"))
     lines = done.stdout.splitlines()
     assert done.status == 0, done.stderr
     assert len(lines) == 11 and all(line.endswith(" ok") for line in lines), done.stdout
