@@ -51,6 +51,10 @@ static int find_image(const char *word, struct erofs *image)
         return 0;
     }
     device = block_find(word);
+    if (device == NULL && ninep_find == NULL) {
+        log_info("root=%s: not mounted: the program was found to open no files", word);
+        return 1;
+    }
     if (device == NULL) {
         log_error("%s: no such disk", word);
         return -ENOENT;

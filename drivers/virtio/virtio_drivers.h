@@ -4,7 +4,9 @@
 
 #include "drivers/virtio/virtio.h"
 
-virtio_probe_fn virtio_blk_probe;
-virtio_probe_fn virtio_9p_probe __attribute__((weak)); /* not in the kernel without files */
 virtio_probe_fn virtio_entropy_probe;
-virtio_probe_fn virtio_net_probe __attribute__((weak)); /* not in the kernel without network */
+/* Not in the kernel for programs that open no files: */
+virtio_probe_fn virtio_blk_probe __attribute__((weak));
+virtio_probe_fn virtio_9p_probe __attribute__((weak));
+/* Not in the kernels without network: */
+virtio_probe_fn virtio_net_probe __attribute__((weak));

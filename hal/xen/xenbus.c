@@ -114,7 +114,9 @@ static void probe_kind(const char *folder, xenbus_connect_fn *connect)
 
 void xenbus_probe(void)
 {
-    probe_kind("device/vbd", blkfront_connect);
+    if (blkfront_connect != NULL) {
+        probe_kind("device/vbd", blkfront_connect);
+    }
     if (netfront_connect != NULL) {
         probe_kind("device/vif", netfront_connect);
     }

@@ -36,5 +36,5 @@ int xenbus_alloc_channel(const struct xenbus_device *device, uint32_t *port);
 
 /* blkfront.c, netfront.c: -errno. */
 typedef int xenbus_connect_fn(const struct xenbus_device *device);
-xenbus_connect_fn blkfront_connect;
-xenbus_connect_fn netfront_connect __attribute__((weak)); /* not in the kernel without network */
+xenbus_connect_fn blkfront_connect __attribute__((weak)); /* not in the kernel without files */
+xenbus_connect_fn netfront_connect __attribute__((weak)); /* not in the kernels without network */

@@ -28,7 +28,7 @@ enum {
 #define BSS_SIZE 20000
 #define PROGRAM_TEXT 0x401000u
 #define PROGRAM_DATA 0x405000u
-#define KERNEL_NAMES "local\0core_netdev_found"
+#define KERNEL_NAMES "local\0socket_register"
 #define KERNEL_SYMBOLS 3 /* the null symbol and two functions */
 #define KERNEL_NOTE 32   /* in the segment at 0x101000, after the names */
 #define KERNEL_INFO 64
