@@ -31,14 +31,14 @@ struct block_device *block_find_number(uint64_t number);
 /* Bytes, whole pages or not; 0 when the device is gone. */
 uint64_t block_size(const struct block_device *device);
 
-/* Thread context, may sleep: until the device is done. -EIO, -ENOSPC, -EROFS, -ENOMEM, -ENODEV.
- * Writing keeps the cache right; parts of blocks are read first. `bytes` is kernel memory in the
- * direct map, aligned to a sector as `offset` and `size` are to blocks. */
+/* Thread context, may sleep: until the device is done, and the cache has what it got. write_lock
+ * held. -EIO, -ENOSPC, -EROFS, -ENODEV, -EINVAL: not whole blocks of the device. `bytes` is kernel
+ * memory in the direct map, aligned to a sector. */
 int block_write(struct block_device *device, uint64_t offset, void *bytes, size_t size);
 /* Makes what was written before lasting. */
 int block_flush(struct block_device *device);
 int block_flush_all(void);
-/* The blocks may lose their contents: -EOPNOTSUPP. */
+/* The blocks may lose their contents. As block_write; -EOPNOTSUPP. */
 int block_discard(struct block_device *device, uint64_t offset, uint64_t size);
 
 /* Makes a device's open file; the operations for /dev/vda (file.c). -ENXIO, -EACCES (the device is

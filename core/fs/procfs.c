@@ -5,6 +5,7 @@
 #include <asm/statfs.h>
 #include <linux/magic.h>
 
+#include "core/block/block.h"
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
@@ -464,17 +465,18 @@ static void show_meminfo(struct text *text, long argument)
 {
     struct vm_usage usage;
     ull total = page_total() * (PAGE_SIZE >> 10), unused = page_free_count() * (PAGE_SIZE >> 10);
+    ull cached = cache_pages() * (PAGE_SIZE >> 10);
     (void)argument;
     vm_usage(&usage);
     text_put(
         text,
         "MemTotal:       %8llu kB\nMemFree:        %8llu kB\nMemAvailable:   %8llu kB\nBuffers:    "
         "           0 kB\n",
-        total, unused, unused);
+        total, unused, unused + cached);
     text_put(text,
-             "Cached:                0 kB\nSwapCached:            0 kB\nActive:         %8llu "
-             "kB\nInactive:              0 kB\n",
-             total - unused);
+             "Cached:         %8llu kB\nSwapCached:            0 kB\nActive:         %8llu "
+             "kB\nInactive:       %8llu kB\n",
+             cached, total - unused - cached, cached);
     text_put(
         text,
         "SwapTotal:             0 kB\nSwapFree:              0 kB\nAnonPages:      %8llu "
