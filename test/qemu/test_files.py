@@ -106,7 +106,7 @@ def test_mounted_disks(run, binary, tree, tree_disk):
 
 @pytest.mark.parametrize("word", ("root=vdc", "mount=vda:data", "mount=vda:/x:rx", "mount=vdz:/x"))
 def test_bad_disk_words(run, tree_disk, word):
-    done = run("hello", options=("--disk", tree_disk, "--append", word))
+    done = run("tree", "/", options=("--disk", tree_disk, "--append", word))
     assert done.status == 64 and done.stdout == ""
     assert word.partition(":")[0].partition("=")[2] in done.stderr
 
@@ -125,7 +125,7 @@ def test_disk_that_is_no_file_system(run, tree, tmp_path, kind):
     else:
         image[1024 + 16] ^= 1
         disk.write_bytes(image)
-    done = run("hello", options=("--disk", f"{disk},ro", "--append", "root=vda"))
+    done = run("tree", "/", options=("--disk", f"{disk},ro", "--append", "root=vda"))
     expected = {"zeroes": "not an EROFS image", "lz4": "is compressed", "truncated": "truncated"}
     assert done.status == 64 and done.stdout == ""
     assert expected.get(kind, "checksum") in done.stderr
