@@ -160,6 +160,7 @@ int64_t resolver_changed(void)
 void net_init(void)
 {
     unix_init();
+    netlink_init();
     inet_start();
     net_make_files();
 }

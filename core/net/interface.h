@@ -78,9 +78,5 @@ bool interface_next(int index, struct interface *out);
 bool interface_route(unsigned position, struct interface_route *out);
 void interface_sockets(int family, int protocol, interface_visit_fn *visit, void *context);
 
-/* An interface has come or changed (link, addresses): tells listeners of rtnetlink. Any context
- * without LOCK_FILE or a higher lock. */
-void interface_changed(int index);
-
 /* The interface ioctls of netdevice(7), which any socket takes; -ENOTTY for another command. */
 long interface_ioctl(unsigned command, uintptr_t argument);

@@ -37,6 +37,10 @@ void unix_init(void)
 {
 }
 
+void netlink_init(void)
+{
+}
+
 void net_make_files(void)
 {
 }
