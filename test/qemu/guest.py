@@ -63,11 +63,10 @@ class Result:
         return f"<{' '.join(self.words)}: status {self.status}>"
 
 
-def result(*words, stdin=b"", timeout=TIMEOUT, folder=None, env=None):
-    """Runs a command to its end; its whole process group is killed when it takes too long."""
-    words = [str(w) for w in words]
+def start(*words, folder=None, env=None):
+    """Starts a command in a process group of its own, which ends with the test."""
     process = subprocess.Popen(
-        words,
+        [str(w) for w in words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -76,6 +75,13 @@ def result(*words, stdin=b"", timeout=TIMEOUT, folder=None, env=None):
         start_new_session=True,
     )
     _processes.append(process)
+    return process
+
+
+def result(*words, stdin=b"", timeout=TIMEOUT, folder=None, env=None):
+    """Runs a command to its end; its whole process group is killed when it takes too long."""
+    words = [str(w) for w in words]
+    process = start(*words, folder=folder, env=env)
     try:
         stdout, stderr = process.communicate(stdin, timeout)
         status = process.returncode

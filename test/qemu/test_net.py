@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Sockets and the network: local sockets, servers and clients, what goes wrong on the way."""
 
+import concurrent.futures
+import http.client
 import socket
+import time
+import urllib.request
 
 import pytest
 
@@ -52,3 +56,60 @@ def test_network_options(image):
         for words, message in refused:
             done = dry_run(*words)
             assert done.status == 2 and message in done.stderr, (words, done.stderr)
+
+
+class Web:
+    """The example server behind a forwarded port."""
+
+    def __init__(self, image, *options):
+        self.port = free_port()
+        self.process = guest.start(
+            guest.UNIGORNEL, "run", "-p", f"{self.port}:8080", *options, image("webserver")
+        )
+
+    def get(self, path="/", data=None):
+        url = f"http://127.0.0.1:{self.port}{path}"
+        with urllib.request.urlopen(url, data, timeout=guest.TIMEOUT) as answer:
+            return answer.read()
+
+    def connect(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=guest.TIMEOUT)
+        connection.connect()
+        return connection
+
+    def wait(self):
+        """Until it answers: user-mode networking takes connections before the guest is up."""
+        while True:
+            try:
+                return self.get()
+            except OSError:
+                assert self.process.poll() is None, "the guest has ended"
+                time.sleep(0.2)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("machine", ("microvm", "q35"))
+def test_web_server(image, machine):
+    web = Web(image, "--machine", machine, "--smp", "2")
+    assert b"Hello from Go" in web.wait()
+    body = bytes(range(256)) * 4096
+    assert web.get("/echo", body) == body
+    # QEMU listens with a queue of one, and resets what comes faster: connect one after the other.
+    connections = [web.connect() for _ in range(16)]
+    with concurrent.futures.ThreadPoolExecutor(len(connections)) as pool:
+        assert all(pool.map(lambda c: [echo(c, i) for i in range(20)] == list(range(20)), connections))
+
+
+def echo(connection, number):
+    connection.request("POST", "/echo", b"%d" % number)
+    return int(connection.getresponse().read())
+
+
+def test_web_server_static_address(image):
+    web = Web(image, "--ip", "10.0.2.77/24,10.0.2.2")
+    assert b"Hello from Go" in web.wait()
