@@ -10,9 +10,10 @@ import pytest
 import guest
 
 PACKAGES = (
-    *("bytes", "path/filepath", "compress/flate", "container/heap", "container/list", "crypto/sha256", "encoding/hex"),
-    *("errors", "fmt", "math", "math/bits", "regexp", "sort", "strings", "sync", "sync/atomic"),
-    *("time", "unicode/utf16", "unicode/utf8"),
+    *("bytes", "compress/flate", "container/heap", "container/list", "context", "crypto/sha256"),
+    *("encoding/hex", "encoding/json", "errors", "fmt", "math", "math/bits", "path/filepath"),
+    *("regexp", "sort", "strings", "sync", "sync/atomic", "syscall", "time", "unicode/utf16"),
+    "unicode/utf8",
 )
 
 
