@@ -2,8 +2,12 @@
 """Sockets and the network: local sockets, servers and clients, what goes wrong on the way."""
 
 import concurrent.futures
+import glob
 import http.client
+import os
+import shutil
 import socket
+import tempfile
 import time
 import urllib.request
 
@@ -126,3 +130,44 @@ def test_services(run):
     """WebSocket, gRPC and DNS, by the packages that most programs use."""
     done = run("services", options=("-m", "256M", "--smp", "2"))
     assert (done.status, done.stdout.split()) == (0, ["websocket", "grpc", "dns"]), done.stderr
+
+
+def wait_for(port):
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def postgres():
+    """A PostgreSQL of Debian's on a port of loopback; it does not run as root."""
+    tools = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
+    user = ("runuser", "-u", "postgres", "--") if os.getuid() == 0 else ()
+    folder = tempfile.mkdtemp()
+    port = free_port()
+    if user:
+        shutil.chown(folder, "postgres")
+    guest.succeed(
+        guest.result(
+            *user, f"{tools}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync"
+        )
+    )
+    guest.start(
+        *user, f"{tools}/postgres", "-D", f"{folder}/data", "-p", port, "-h", "127.0.0.1", "-k", folder
+    )
+    wait_for(port)
+    yield port
+    guest.end_all()
+    shutil.rmtree(folder)
+
+
+def test_databases(run, postgres):
+    """Clients of a real Redis and a real PostgreSQL on the host, through user-mode networking."""
+    redis = free_port()
+    guest.start("redis-server", "--port", redis, "--bind", "127.0.0.1", "--save", "")
+    wait_for(redis)
+    url = f"postgres://postgres@10.0.2.2:{postgres}/postgres?sslmode=disable"
+    done = run("services", f"10.0.2.2:{redis}", url, options=("-m", "256M"))
+    assert (done.status, done.stdout.split()) == (0, ["redis", "postgres"]), done.stderr
