@@ -111,6 +111,14 @@ def test_bad_disk_words(run, tree_disk, word):
     assert word.partition(":")[0].partition("=")[2] in done.stderr
 
 
+def test_disk_of_a_program_without_files(run, tree_disk):
+    """Its kernel has no disks: who starts the machine need not know."""
+    options = ("--disk", tree_disk, "--append", "root=vda mount=vda:/x", "--log", "info")
+    done = run("hello", options=options)
+    assert (done.status, done.stdout) == (0, "Hello from Go, and nothing but Go.\n")
+    assert done.stderr.count("not mounted: the program was found to open no files") == 2
+
+
 @pytest.mark.parametrize("kind", ("zeroes", "lz4", "truncated", "super"))
 def test_disk_that_is_no_file_system(run, tree, tmp_path, kind):
     disk = tmp_path / "disk.img"
