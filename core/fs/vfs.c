@@ -357,10 +357,12 @@ int dentry_lookup(struct dentry *parent, const char *name, size_t length, struct
     int result = dentry != NULL && dentry->inode != NULL ? 0 : -ENOENT;
     if (result == 0) {
         ref_locked(dentry);
-        *out = dentry;
     }
     spin_unlock(&dentry_lock);
     if (final) {
+        if (result == 0) {
+            *out = dentry;
+        }
         return result;
     }
     result = directory->operations->lookup(directory, name, length, &inode);
@@ -370,6 +372,7 @@ int dentry_lookup(struct dentry *parent, const char *name, size_t length, struct
     }
     if (dentry != NULL && confirm(dentry, result == 0 ? inode : NULL)) {
         inode_put(inode);
+        *out = dentry;
         return 0;
     }
     if (result == 0) {
