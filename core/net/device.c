@@ -20,6 +20,7 @@
 
 #define POLL_BUDGET 64 /* frames of one queue in a row */
 #define POLL_ROUNDS 4  /* turns of all queues before the program goes on */
+#define HEADERS_TOGETHER 128
 #define LOOPBACK_ROUNDS 256
 #define BACKLOG_MAX 1024 /* frames that wait for one full transmit queue */
 #define BACKLOG_HIGH 256 /* from here on datagrams wait at their sockets */
@@ -286,20 +287,31 @@ void core_net_receive(struct netdev *device, struct net_buffer *frame,
 {
     struct net_interface *interface = device->core;
     const uint8_t *ethernet = frame->data;
-    bool group = frame->length >= 6 && (ethernet[0] & 1) != 0;
+    bool whole_header = frame->length > SIZEOF_ETH_HDR;
+    bool group = whole_header && (ethernet[0] & 1) != 0;
+    bool broadcast = group && memcmp(ethernet, ethbroadcast.addr, 6) == 0;
+    uint16_t type = whole_header ? (uint16_t)(ethernet[12] << 8 | ethernet[13]) : 0;
     struct pbuf *packet = NULL;
-    if (frame->length > SIZEOF_ETH_HDR && (group || memcmp(ethernet, device->mac, 6) == 0)) {
+    if (whole_header && (group || memcmp(ethernet, device->mac, 6) == 0)) {
         packet = wrap(frame);
     }
     if (packet == NULL) {
         drop(device, frame);
         return;
     }
+    /* lwIP looks for headers in the first piece only. */
+    if (packet->next != NULL && packet->len < HEADERS_TOGETHER) {
+        struct pbuf *whole = pbuf_clone(PBUF_RAW, PBUF_RAM, packet);
+        pbuf_free(packet);
+        if (whole == NULL) {
+            __atomic_fetch_add(&device->statistics.rx_dropped, 1, __ATOMIC_RELAXED);
+            return;
+        }
+        packet = whole;
+    }
     struct netif *netif = &interface->netif;
     packet->if_idx = netif_get_index(netif);
     if (group) {
-        bool broadcast = (ethernet[0] & ethernet[1] & ethernet[2] & ethernet[3] & ethernet[4] &
-                          ethernet[5]) == 0xff;
         packet->flags |= broadcast ? PBUF_FLAG_LLBCAST : PBUF_FLAG_LLMCAST;
     }
     NETIF_SET_CHECKSUM_CTRL(
@@ -307,17 +319,17 @@ void core_net_receive(struct netdev *device, struct net_buffer *frame,
                    ? netif->chksum_flags | NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP
                    : netif->chksum_flags & ~(NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP));
     const uint8_t *ip = packet->payload;
-    if (ethernet[12] == 8 && ethernet[13] == 0) {
-        if (packet->len > 9 && ip[9] != IP_PROTO_TCP && ip[9] != IP_PROTO_UDP) {
+    if (type == ETHTYPE_IP && packet->len >= IP_HLEN) {
+        if (ip[9] != IP_PROTO_TCP && ip[9] != IP_PROTO_UDP) {
             net_timers_recheck();
         }
         ip4_input(packet, netif);
-    } else if (ethernet[12] == 0x86 && ethernet[13] == 0xdd) {
-        if (packet->len > 6 && ip[6] != IP_PROTO_TCP && ip[6] != IP_PROTO_UDP) {
+    } else if (type == ETHTYPE_IPV6 && packet->len >= IP6_HLEN) {
+        if (ip[6] != IP_PROTO_TCP && ip[6] != IP_PROTO_UDP) {
             net_timers_recheck();
         }
         ip6_input(packet, netif);
-    } else if (ethernet[12] == 8 && ethernet[13] == 6) {
+    } else if (type == ETHTYPE_ARP && packet->len >= SIZEOF_ETHARP_HDR) {
         etharp_input(packet, netif);
     } else {
         pbuf_free(packet);

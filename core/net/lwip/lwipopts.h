@@ -61,6 +61,7 @@
 #define LWIP_IPV6_AUTOCONFIG 1
 #define LWIP_IPV6_FRAG 1
 #define LWIP_IPV6_REASS 1
+#define IPV6_FRAG_COPYHEADER 1 /* pointers of 8 bytes */
 #define LWIP_IPV6_MLD 1
 #define LWIP_IPV6_DHCP6 1
 #define LWIP_IPV6_DHCP6_STATELESS 1
