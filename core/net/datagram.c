@@ -675,12 +675,14 @@ static uint8_t error_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *p
     bool v6 = IP_IS_V6(from);
     unsigned at = v6 ? IP6_HLEN : IPH_HL(ip4_current_header()) * 4u;
     unsigned inner = at + 8;
-    if (inner + (v6 ? 40u : 20u) + 8 > size || bytes[at] != (v6 ? ICMP6_TYPE_DUR : ICMP_DUR)) {
+    if (inner + (v6 ? 40u : 20u) + 8 > size) {
         return 0;
     }
-    int number = unreachable_error(v6, bytes[at + 1]);
+    bool too_big = v6 && bytes[at] == ICMP6_TYPE_PTB;
+    int number =
+        bytes[at] == (v6 ? ICMP6_TYPE_DUR : ICMP_DUR) ? unreachable_error(v6, bytes[at + 1]) : 0;
     unsigned ports = inner + (v6 ? 40u : (bytes[inner] & 15) * 4u);
-    if (number == 0 || ports + 4 > size) {
+    if ((number == 0 && !too_big) || ports + 4 > size) {
         return 0;
     }
     uint8_t protocol = v6 ? bytes[inner + 6] : bytes[inner + 9];
@@ -699,9 +701,13 @@ static uint8_t error_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *p
     }
     uint16_t local_port = (uint16_t)(bytes[ports] << 8 | bytes[ports + 1]);
     uint16_t remote_port = (uint16_t)(bytes[ports + 2] << 8 | bytes[ports + 3]);
-    if (protocol == IP_PROTO_TCP) {
+    if (protocol == IP_PROTO_TCP && too_big) {
+        tcp_too_big(&local, local_port, &remote, remote_port,
+                    (uint32_t)bytes[at + 4] << 24 | (uint32_t)bytes[at + 5] << 16 |
+                        (uint32_t)bytes[at + 6] << 8 | bytes[at + 7]);
+    } else if (protocol == IP_PROTO_TCP) {
         tcp_unreachable(&local, local_port, &remote, remote_port, number);
-    } else if (protocol == IP_PROTO_UDP) {
+    } else if (protocol == IP_PROTO_UDP && !too_big) {
         struct inet_socket *inet = NULL;
         while ((inet = inet_next_bound(IPPROTO_UDP, local_port, inet)) != NULL) {
             if (inet->remote_port == remote_port && ip_addr_eq(&inet->remote, &remote)) {

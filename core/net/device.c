@@ -7,13 +7,16 @@
 #include "core/lib/log.h"
 #include "core/lib/string.h"
 #include "core/mm/kmalloc.h"
+#include "core/net/lwip/hooks.h"
 #include "core/net/stack.h"
 #include "core/net/tcp.h"
 #include "hal_cpu.h"
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
 #include "lwip/ip.h"
+#include "lwip/ip4_frag.h"
 #include "lwip/ip6.h"
+#include "lwip/ip6_frag.h"
 #include "lwip/prot/tcp.h"
 #include "lwip/snmp.h"
 #include "netif/ethernet.h"
@@ -178,6 +181,43 @@ static err_t link_output(struct netif *netif, struct pbuf *frame)
         return enqueue(interface, queue, frame, &offload);
     }
     return error == 0 ? ERR_OK : ERR_IF;
+}
+
+/* Whether the device makes segments of the MSS of an IP packet, whose header has the protocol at
+ * `at`. */
+static bool device_cuts(const struct pbuf *packet, const struct netif *netif, unsigned at,
+                        uint32_t feature)
+{
+    const struct net_interface *interface = net_interface_of(netif);
+    return interface != NULL && (interface->device->features & feature) != 0 &&
+           packet->tot_len > netif->mtu && ((const uint8_t *)packet->payload)[at] == IP_PROTO_TCP;
+}
+
+int8_t core_net_too_large4(struct pbuf *packet, struct netif *netif, const ip4_addr_t *destination)
+{
+    if (device_cuts(packet, netif, 9, NETDEV_TX_TSO4)) {
+        return netif->output(netif, packet, destination);
+    }
+    return ip4_frag(packet, netif, destination);
+}
+
+int8_t core_net_too_large6(struct pbuf *packet, struct netif *netif, const ip6_addr_t *destination)
+{
+    if (device_cuts(packet, netif, 6, NETDEV_TX_TSO6)) {
+        return netif->output_ip6(netif, packet, destination);
+    }
+    if (((const uint8_t *)packet->payload)[6] != IP_PROTO_TCP) {
+        return ip6_frag(packet, netif, destination);
+    }
+    /* A segment from before the path's MTU became smaller. ip6_frag changes what it cuts, and TCP
+     * may send it again. */
+    struct pbuf *copy = pbuf_clone(PBUF_LINK, PBUF_RAM, packet);
+    if (copy == NULL) {
+        return ERR_MEM;
+    }
+    err_t result = ip6_frag(copy, netif, destination);
+    pbuf_free(copy);
+    return result;
 }
 
 /* The device may have room again. */

@@ -23,6 +23,7 @@
 #include "core/sched/sched.h"
 #include "lwip/ip.h"
 #include "lwip/priv/tcp_priv.h"
+#include "lwip/prot/ip6.h"
 
 #define SMALL_WRITE 1024          /* bytes that go over the stack into lwIP's own memory */
 #define WRITE_CHUNK (32 * 1024)   /* the most in one buffer */
@@ -279,7 +280,21 @@ static void connection_failed(void *argument, err_t error)
                                          POLLHUP | (number != 0 ? (uint32_t)POLLERR : 0));
 }
 
-/* An ICMP error for a connection (datagram.c); only one that is being made gives up. */
+/* After TIME-WAIT lwIP says nothing else. */
+void tcp_control_block_freed(struct tcp_pcb *pcb)
+{
+    struct tcp_socket *tcp = pcb->callback_arg;
+    if (tcp == NULL || tcp->pcb != pcb) {
+        return;
+    }
+    if (pcb->state == TIME_WAIT) {
+        connection_failed(tcp, ERR_CLSD);
+    } else {
+        tcp->pcb = NULL;
+    }
+}
+
+/* Only a connection that is being made gives up. */
 void tcp_unreachable(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                      uint16_t remote_port, int number)
 {
@@ -293,6 +308,16 @@ void tcp_unreachable(const ip_addr_t *local, uint16_t local_port, const ip_addr_
     socket_set_error(&tcp->inet.socket, number);
     set_phase(tcp, TCP_GONE);
     socket_notify(&tcp->inet.socket, POLLIN | POLLOUT | POLLWRNORM | POLLRDHUP | POLLHUP | POLLERR);
+}
+
+void tcp_too_big(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                 uint16_t remote_port, uint32_t mtu)
+{
+    struct tcp_pcb *pcb = tcp_table_find(local, local_port, remote, remote_port);
+    uint32_t mss = LWIP_MAX(mtu, IP6_MIN_MTU_LENGTH) - IP6_HLEN - TCP_HLEN;
+    if (pcb != NULL && pcb->state != TIME_WAIT && mss < pcb->mss) {
+        pcb->mss = (uint16_t)mss;
+    }
 }
 
 static err_t connection_made(void *argument, struct tcp_pcb *pcb, err_t error)

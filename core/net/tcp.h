@@ -39,9 +39,16 @@ uint16_t tcp_segment_size(const struct tcp_hdr *header, const uint8_t *addresses
 
 /* --- tcp.c */
 
+/* lwIP frees the control block. */
+void tcp_control_block_freed(struct tcp_pcb *pcb);
+
 /* An ICMP error (`number`: errno) has come for a connection with these ends. */
 void tcp_unreachable(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                      uint16_t remote_port, int number);
+
+/* A router has found a segment larger than the path's MTU (RFC 8201): smaller ones from now on. */
+void tcp_too_big(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                 uint16_t remote_port, uint32_t mtu);
 
 /* The state's number in Linux's include/net/tcp_states.h; NULL: closed. */
 uint8_t tcp_linux_state(const struct tcp_pcb *pcb);

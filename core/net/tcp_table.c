@@ -104,6 +104,9 @@ static void destroyed(uint8_t id, void *data)
     (void)id;
     struct node *node = data;
     if (node != NULL) {
+        if (!node->half_open) { /* until then it is the listener's */
+            tcp_control_block_freed(node->pcb);
+        }
         *node->link = node->next;
         if (node->next != NULL) {
             node->next->link = node->link;

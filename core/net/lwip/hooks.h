@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+struct ip_addr;
 struct netif;
 struct pbuf;
 struct tcp_hdr;
@@ -26,6 +27,18 @@ struct pbuf *core_net_reference(uint16_t length);
 #define LWIP_TCP_FIT_UNSENT(pcb, window) core_net_fit_unsent(pcb, window)
 #define LWIP_TCP_REFERENCE(layer, length) core_net_reference(length)
 
+/* A packet larger than the MTU: a TCP segment that the device cuts goes out as it is (device.c). */
+struct ip4_addr;
+struct ip6_addr;
+int8_t core_net_too_large4(struct pbuf *packet, struct netif *netif,
+                           const struct ip4_addr *destination);
+int8_t core_net_too_large6(struct pbuf *packet, struct netif *netif,
+                           const struct ip6_addr *destination);
+#define LWIP_IP4_TOO_LARGE(packet, netif, destination)                                             \
+    core_net_too_large4(packet, netif, destination)
+#define LWIP_IP6_TOO_LARGE(packet, netif, destination)                                             \
+    core_net_too_large6(packet, netif, destination)
+
 /* How far the receive window must have opened before the peer is told: bytes (tcp.c). */
 uint32_t core_net_window_step(const struct tcp_pcb *pcb);
 
@@ -47,7 +60,6 @@ int core_net_ip4_input(struct pbuf *packet, struct netif *netif);
 
 /* Name servers that DHCP, DHCPv6 and router advertisements bring (configure.c), with the names that
  * lwIP has for them in its resolver, which is left out. */
-struct ip_addr;
 void dns_setserver(uint8_t index, const struct ip_addr *address);
 const struct ip_addr *dns_getserver(uint8_t index);
 
