@@ -490,10 +490,12 @@ static void kvmclock_finish(uint32_t features)
 #define RTC_STATUS_A 10
 #define RTC_STATUS_B 11
 #define RTC_UPDATING 0x80
+#define RTC_ABSENT 0xff /* what a port without a device reads as */
 #define RTC_BINARY 0x04
 #define RTC_24_HOURS 0x02
 #define RTC_PM 0x80
-#define RTC_READ_TRIES 10
+#define RTC_READ_TRIES 10            /* and for as long as this: */
+#define RTC_READ_PATIENCE_NS 5000000 /* an update takes 2.2 ms */
 
 static uint8_t rtc_read(uint8_t reg)
 {
@@ -529,8 +531,13 @@ static uint64_t rtc_seconds(void)
 {
     uint8_t f[RTC_FIELDS], again[RTC_FIELDS];
     bool same = false;
-    for (unsigned i = 0; i < RTC_READ_TRIES && !same; i++) {
-        if ((rtc_read(RTC_STATUS_A) & RTC_UPDATING) != 0) {
+    uint64_t deadline = hal_clock_monotonic() + RTC_READ_PATIENCE_NS;
+    for (unsigned i = 0; !same && (i < RTC_READ_TRIES || hal_clock_monotonic() < deadline); i++) {
+        uint8_t status = rtc_read(RTC_STATUS_A);
+        if (status == RTC_ABSENT) {
+            return 0;
+        }
+        if ((status & RTC_UPDATING) != 0) {
             continue;
         }
         rtc_read_fields(f);

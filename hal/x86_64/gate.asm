@@ -22,7 +22,6 @@ global gate_full
 global syscall_entry
 global gate_exit
 global gate_exit_jump
-global raw_exit_jump
 global return_to_user
 global return_from_frame
 extern core_fixed_results
