@@ -19,7 +19,7 @@ enum lock_class {
     LOCK_THREADS, /* the table of threads */
     LOCK_SIGNAL,
     LOCK_CHANNEL, /* a 9P channel's queue: its end wakes who waits for answers */
-    LOCK_NET, /* lwIP and the inet sockets */
+    LOCK_NET,     /* lwIP and the inet sockets */
     LOCK_WAIT_QUEUE,
     LOCK_TIMER,
     LOCK_RUN_QUEUE,

@@ -64,7 +64,6 @@ static bool parse_ipv6(const char *text, unsigned length, uint8_t *bytes)
                 return false;
             }
             used += 4;
-            at = length;
             break;
         }
         if (digits == 0 || used > 14) {

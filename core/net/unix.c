@@ -358,7 +358,7 @@ static int unix_accept(struct socket *socket, struct socket **out)
     }
     spin_lock(&unix_lock);
     struct list *node = list_pop_front(&end->pending);
-    if (!socket->listening) {
+    if (!socket->listening || (node == NULL && end->receive_shut)) {
         result = -EINVAL;
     } else if (node != NULL) {
         struct unix_socket *accepted = list_entry(node, struct unix_socket, pending_node);
@@ -368,8 +368,6 @@ static int unix_accept(struct socket *socket, struct socket **out)
         }
         *out = &accepted->socket;
         result = 0;
-    } else if (end->receive_shut) {
-        result = -EINVAL;
     }
     spin_unlock(&unix_lock);
     return result;

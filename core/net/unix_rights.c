@@ -23,7 +23,7 @@ static unsigned flying_kept; /* how many were left by the last look */
 
 static int take_files(const int32_t *fds, unsigned count, struct unix_rights **out)
 {
-    struct unix_rights *rights = kmalloc(sizeof(*rights) + count * sizeof(rights->files[0]));
+    struct unix_rights *rights = kmalloc(sizeof(*rights) + count * sizeof(void *));
     if (rights == NULL) {
         return -ENOMEM;
     }

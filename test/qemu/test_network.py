@@ -14,7 +14,7 @@ import guest
 
 
 def test_loopback(run):
-    done = run("network", options=("--smp", "2", "--net", "none", "--timeout", "120"))
+    done = run("inet", options=("--smp", "2", "--net", "none", "--timeout", "120"))
     lines = done.stdout.splitlines()
     assert done.status == 0, done.stderr
     assert len(lines) == 11 and all(line.endswith(" ok") for line in lines), done.stdout
@@ -53,7 +53,7 @@ def test_served(image, device, words):
         f"{device},netdev=n0",
     ):
         command += ["--qemu-arg", argument]
-    command += ["--append", words, image("network"), "--", "serve"]
+    command += ["--append", words, image("inet"), "--", "serve"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -1,0 +1,3 @@
+module inet
+
+go 1.24
