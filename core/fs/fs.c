@@ -28,6 +28,17 @@ void fs_set_host_name(const char *name, size_t length)
     memset(host_name + length, 0, sizeof(host_name) - length);
 }
 
+/* Whether `word` can only mean a disk or a folder of the host, of which the kernel for programs
+ * that open no files has none: who starts the machine need not know the program. */
+static bool is_left_out(const char *word)
+{
+    if (ninep_find != NULL || strcmp(word, "initrd") == 0) {
+        return false;
+    }
+    log_info("%s: not mounted: the program was found to open no files", word);
+    return true;
+}
+
 /* Finds the read-only image that `word` means: 0, or 1 when there is none. */
 static int find_image(const char *word, struct erofs *image)
 {
@@ -50,11 +61,10 @@ static int find_image(const char *word, struct erofs *image)
         image->size = info->modules[0].size;
         return 0;
     }
-    device = block_find(word);
-    if (device == NULL && ninep_find == NULL) {
-        log_info("root=%s: not mounted: the program was found to open no files", word);
+    if (is_left_out(word)) {
         return 1;
     }
+    device = block_find(word);
     if (device == NULL) {
         log_error("%s: no such disk", word);
         return -ENOENT;
@@ -147,16 +157,14 @@ int fs_init(const char *root_word)
     return result != 0 ? result : procfs_mount();
 }
 
-/* What a mount word names: a folder of the host, a disk, or in the kernel for programs that open no
- * files NULL for a folder: who starts the machine need not know the program. */
+/* What a mount word names: a folder of the host or a disk; NULL for what is left out. */
 static int find_mounted(const char *name, bool writable, struct filesystem **out)
 {
     struct ninep_channel *channel = ninep_find != NULL ? ninep_find(name) : NULL;
     if (channel != NULL) {
         return ninep_create(out, channel, writable);
     }
-    if (ninep_find == NULL && strcmp(name, "initrd") != 0 && block_find(name) == NULL) {
-        log_info("%s: not mounted: the program was found to open no files", name);
+    if (is_left_out(name)) {
         *out = NULL;
         return 0;
     }
