@@ -191,25 +191,31 @@ static bool probe_kvm(void)
 
 bool kvm_works(void)
 {
-    struct buffer boot = {0}, known = {0};
+    struct buffer identity = {0}, known = {0};
     char *cache = build_folder_path("kvm-probe");
-    bool have_boot = read_file("/proc/sys/kernel/random/boot_id", &boot) == 0 && boot.size;
+    bool identified = read_file("/proc/sys/kernel/random/boot_id", &identity) == 0 && identity.size;
     bool works;
-    /* The file: the host's boot identity and our user, then yes or no. */
-    if (have_boot)
-        buffer_append_format(&boot, "%d\n", (int)getuid());
-    if (have_boot && read_file(cache, &known) == 0 && known.size > boot.size &&
-        memcmp(known.bytes, boot.bytes, boot.size) == 0) {
-        works = known.bytes[boot.size] == 'y';
+    char *kernel = kernel_path(false, false);
+    struct stat probed = {0};
+    identified = identified && stat(kernel, &probed) == 0;
+    free(kernel);
+    /* The file: what the answer is true for (the host's boot, our user, the kernel that was tried),
+     * then yes or no. */
+    if (identified)
+        buffer_append_format(&identity, "%d %lld.%09ld\n", (int)getuid(),
+                             (long long)probed.st_mtim.tv_sec, probed.st_mtim.tv_nsec);
+    if (identified && read_file(cache, &known) == 0 && known.size > identity.size &&
+        memcmp(known.bytes, identity.bytes, identity.size) == 0) {
+        works = known.bytes[identity.size] == 'y';
     } else {
         works = probe_kvm();
-        buffer_append_string(&boot, works ? "yes\n" : "no\n");
+        buffer_append_string(&identity, works ? "yes\n" : "no\n");
         char *parent = build_folder_path(".");
-        if (have_boot && access(parent, W_OK) == 0)
-            write_file(cache, boot.bytes, boot.size, 0644);
+        if (identified && access(parent, W_OK) == 0)
+            write_file(cache, identity.bytes, identity.size, 0644);
         free(parent);
     }
-    buffer_free(&boot);
+    buffer_free(&identity);
     buffer_free(&known);
     free(cache);
     return works;
