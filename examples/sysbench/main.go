@@ -32,6 +32,7 @@ var benchmarks = []benchmark{
 	{"futex_handover", futexHandover},
 	{"first_touch_4k", firstTouch},
 	{"pipe_round_trip", pipeRoundTrip},
+	{"thread_pipe_round_trip", threadPipeRoundTrip},
 	{"goroutine_ping_pong", goroutinePingPong},
 	{"mutex", mutex},
 	{"mutex_contended", mutexContended},
@@ -205,6 +206,45 @@ func pipeRoundTrip(n int) time.Duration {
 	backR.Read(b) // until the other side is gone
 	thereR.Close()
 	backR.Close()
+	return elapsed
+}
+
+// threadPipeRoundTrip is the same without the Go scheduler and its poller: two threads that wait in
+// the system calls themselves.
+func threadPipeRoundTrip(n int) time.Duration {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3)) // as futexHandover
+	var there, back [2]int
+	check(syscall.Pipe2(there[:], syscall.O_CLOEXEC))
+	check(syscall.Pipe2(back[:], syscall.O_CLOEXEC))
+	call := func(number uintptr, fd int, b *byte) bool {
+		n, _, _ := syscall.RawSyscall(number, uintptr(fd), uintptr(unsafe.Pointer(b)), 1)
+		return n == 1
+	}
+	var done sync.WaitGroup
+	done.Add(1)
+	go func() {
+		runtime.LockOSThread()
+		var b byte
+		for call(syscall.SYS_READ, there[0], &b) {
+			call(syscall.SYS_WRITE, back[1], &b)
+		}
+		done.Done()
+	}()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var b byte
+	elapsed := timed(func() {
+		for range n {
+			if !call(syscall.SYS_WRITE, there[1], &b) || !call(syscall.SYS_READ, back[0], &b) {
+				panic("sysbench: the pipe is closed")
+			}
+		}
+	})
+	syscall.Close(there[1])
+	done.Wait()
+	syscall.Close(there[0])
+	syscall.Close(back[0])
+	syscall.Close(back[1])
 	return elapsed
 }
 
