@@ -152,7 +152,7 @@ align 8
 boot_gdt:
     dq 0
     dq 0x00af9b000000ffff ; 64-bit code
-    dq 0x00cf93000000ffff ; data
+    dq 0x008f93000000ffff ; data; B is clear, see SEGMENT_DATA
 boot_gdt_pointer:
     dw boot_gdt_pointer - boot_gdt - 1
     dd 0

@@ -96,8 +96,8 @@ void cpu_setup(struct hal_cpu *cpu, struct cpu_tables *tables)
     tss->io_map = sizeof(*tss);
 
     uint64_t base = (uint64_t)tss;
-    tables->gdt[SELECTOR_CODE / 8] = 0x00af9b000000ffff;
-    tables->gdt[SELECTOR_DATA / 8] = 0x00cf93000000ffff;
+    tables->gdt[SELECTOR_CODE / 8] = SEGMENT_CODE;
+    tables->gdt[SELECTOR_DATA / 8] = SEGMENT_DATA;
     tables->gdt[SELECTOR_TSS / 8] =
         (sizeof(*tss) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24 & 0xff) << 56;
     tables->gdt[SELECTOR_TSS / 8 + 1] = base >> 32;

@@ -103,7 +103,7 @@ static void fill_trampoline(uint64_t page, const struct hal_thread *idle)
     size_t offset = (size_t)(trampoline_arguments - trampoline_start);
     /* The descriptors have their accessed bits set: the CPU cannot write to the page. */
     struct trampoline_arguments arguments = {
-        .gdt = {0, 0x00af9b000000ffff, 0x00cf93000000ffff},
+        .gdt = {0, SEGMENT_CODE, SEGMENT_DATA},
         .gdt_limit = sizeof(arguments.gdt) - 1,
         .gdt_base = (uint32_t)(page + offset),
         .jump_offset = (uint32_t)(page + (size_t)(trampoline_long_mode - trampoline_start)),

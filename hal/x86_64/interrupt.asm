@@ -53,8 +53,9 @@ to_kernel_stack:
     and rcx, -16
 .top:
     mov rax, rsp
-%assign i 6
-%rep 7 ; SS down to vector
+    mov qword [rcx - 8], SELECTOR_DATA ; not the null SS of code that itself began on an IST stack (SEGMENT_DATA, x86.h)
+%assign i 5
+%rep 6 ; RSP down to vector
     mov rdx, [rax + (3 + i) * 8]
     mov [rcx - (7 - i) * 8], rdx
     %assign i i - 1

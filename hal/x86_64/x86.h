@@ -14,6 +14,11 @@
 
 #define SELECTOR_CODE 8
 #define SELECTOR_DATA 16
+/* Flat segments (Intel SDM 3A, 3.4.5). Long mode ignores the data segment's B, but QEMU translates
+ * code for each value of SS.B: it is as clear as that of the null SS with which an interrupt
+ * begins on an IST stack, so that nothing is translated twice. */
+#define SEGMENT_CODE 0x00af9b000000ffffull
+#define SEGMENT_DATA 0x008f93000000ffffull
 #define SELECTOR_TSS 24
 
 #define RFLAGS_IF 0x200ul
