@@ -110,6 +110,17 @@ static void kernel_word(const char *word)
     }
 }
 
+/* The program runs as root, and what it keeps for its user has a place (os.UserHomeDir). */
+static void add_home(void)
+{
+    for (unsigned i = 0; i < options.env_count; i++) {
+        if (value_of(options.env[i], "HOME") != NULL) {
+            return;
+        }
+    }
+    add(options.env, &options.env_count, "HOME=/root", "env words");
+}
+
 void options_parse(const char *command_line)
 {
     const char *at = command_line;
@@ -126,6 +137,7 @@ void options_parse(const char *command_line)
             kernel_word(word);
         }
     }
+    add_home();
     /* A loader puts its words at the end of the line, whatever is there. */
     while (options.argument_count != 0 &&
            hal_kernel_word(options.arguments[options.argument_count - 1])) {

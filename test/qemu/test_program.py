@@ -130,7 +130,11 @@ def test_words(run):
             ('"one"', '"two words"', r'"quo\"te"', r'"back\\slash"', '""', '"--"', '"-x"'), 1
         )
     ]
-    assert 'env "NAME=a value"' in lines and 'env "EMPTY="' in lines
+    assert [line for line in lines if line.startswith("env ")] == [
+        'env "NAME=a value"',
+        'env "EMPTY="',
+        'env "HOME=/root"',
+    ]
     assert 'cwd "/" <nil>' in lines
     assert "cpus 3 gomaxprocs 3" in lines
     assert "page size 4096" in lines
