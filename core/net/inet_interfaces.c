@@ -12,8 +12,10 @@
 #include "core/net/interface.h"
 #include "core/net/tcp.h"
 #include "lwip/dhcp.h"
+#include "lwip/igmp.h"
 #include "lwip/init.h"
 #include "lwip/ip.h"
+#include "lwip/mld6.h"
 #include "lwip/priv/nd6_priv.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/udp.h"
@@ -204,6 +206,62 @@ static bool next_route(unsigned position, struct interface_route *out)
     return found;
 }
 
+/* --- multicast groups
+ * --------------------------------------------------------------------------------------
+ */
+
+static void copy_group(const struct netif *netif, const ip_addr_t *ip, unsigned users,
+                       struct interface_group *out)
+{
+    *out = (struct interface_group){
+        .interface = netif_get_index(netif),
+        .family = IP_IS_V6(ip) ? AF_INET6 : AF_INET,
+        .users = users,
+    };
+    if (IP_IS_V6(ip)) {
+        memcpy(out->bytes, ip_2_ip6(ip)->addr, 16);
+    } else {
+        memcpy(out->bytes, &ip_2_ip4(ip)->addr, 4);
+    }
+}
+
+static bool next_group(unsigned position, struct interface_group *out)
+{
+    bool found = false;
+    net_lock();
+    for (struct netif *netif = netif_list; netif != NULL && !found; netif = netif->next) {
+        /* lwIP receives these without a membership. */
+        static const ip_addr_t nodes[] = {IPADDR6_INIT_HOST(0xff020000, 0, 0, 1),
+                                          IPADDR6_INIT_HOST(0xff010000, 0, 0, 1)};
+        const unsigned count = sizeof(nodes) / sizeof(nodes[0]);
+        if (position < count) {
+            copy_group(netif, &nodes[position], 1, out);
+            found = true;
+            break;
+        }
+        position -= count;
+        for (struct igmp_group *group = netif_igmp_data(netif); group != NULL && !found;
+             group = group->next) {
+            if (position-- == 0) {
+                ip_addr_t ip = IPADDR4_INIT(group->group_address.addr);
+                copy_group(netif, &ip, LWIP_MAX(group->use, 1u), out);
+                found = true;
+            }
+        }
+        for (struct mld_group *group = netif_mld6_data(netif); group != NULL && !found;
+             group = group->next) {
+            if (position-- == 0) {
+                ip_addr_t ip;
+                ip_addr_copy_from_ip6(ip, group->group_address);
+                copy_group(netif, &ip, LWIP_MAX(group->use, 1u), out);
+                found = true;
+            }
+        }
+    }
+    net_unlock();
+    return found;
+}
+
 /* --- sockets
  * --------------------------------------------------------------------------------------
  */
@@ -283,7 +341,8 @@ static void visit_sockets(int family, int protocol, interface_visit_fn *visit, v
 
 void inet_start(void)
 {
-    static const struct interface_source source = {next_interface, next_route, visit_sockets};
+    static const struct interface_source source = {next_interface, next_route, next_group,
+                                                  visit_sockets};
     net_lock();
     net_timers_init();
     net_configure_init();
@@ -293,6 +352,9 @@ void inet_start(void)
     loopback->mtu = LOOPBACK_MTU;
     loopback->mtu6 = LOOPBACK_MTU;
     netif_set_link_up(loopback);
+    /* lwip_init starts it before it knows which group all systems belong to. */
+    igmp_stop(loopback);
+    igmp_start(loopback);
     datagram_init();
     net_devices_start();
     net_unlock();

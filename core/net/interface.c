@@ -25,6 +25,11 @@ bool interface_route(unsigned position, struct interface_route *out)
     return source != NULL && source->route(position, out);
 }
 
+bool interface_group(unsigned position, struct interface_group *out)
+{
+    return source != NULL && source->group(position, out);
+}
+
 void interface_sockets(int family, int protocol, interface_visit_fn *visit, void *context)
 {
     if (source != NULL) {

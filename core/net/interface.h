@@ -57,6 +57,14 @@ struct interface_socket {
     uint64_t inode;
 };
 
+/* A multicast group that an interface receives. */
+struct interface_group {
+    int interface; /* index */
+    uint8_t family;
+    uint8_t bytes[16]; /* network order */
+    unsigned users;    /* who have joined it, the kernel counted */
+};
+
 typedef bool interface_visit_fn(void *context, const struct interface_socket *socket);
 
 /* Thread context, all of them. */
@@ -66,6 +74,8 @@ struct interface_source {
     /* Copies route number `position`, counted from 0, of all that a program sees: false when there
      * are no more. */
     bool (*route)(unsigned position, struct interface_route *out);
+    /* The same with multicast groups, those of one interface after the other. */
+    bool (*group)(unsigned position, struct interface_group *out);
     /* Calls `visit` for each socket of one family and protocol until it returns false. `visit` does
      * not sleep. */
     void (*sockets)(int family, int protocol, interface_visit_fn *visit, void *context);
@@ -76,6 +86,7 @@ void interface_register(const struct interface_source *source);
 
 bool interface_next(int index, struct interface *out);
 bool interface_route(unsigned position, struct interface_route *out);
+bool interface_group(unsigned position, struct interface_group *out);
 void interface_sockets(int family, int protocol, interface_visit_fn *visit, void *context);
 
 /* The interface ioctls of netdevice(7), which any socket takes; -ENOTTY for another command. */

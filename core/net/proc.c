@@ -89,6 +89,48 @@ static void show_routes(struct text *text, long argument)
     }
 }
 
+/* The formats of Linux's net/ipv4/igmp.c and net/ipv6/mcast.c. */
+static void show_groups(struct text *text, long argument)
+{
+    struct interface_group group;
+    int shown = 0;
+    (void)argument;
+    text_put(text, "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n");
+    for (unsigned i = 0; interface_group(i, &group); i++) {
+        struct interface interface;
+        if (group.family != AF_INET || !interface_next(group.interface, &interface)) {
+            continue;
+        }
+        if (group.interface != shown) {
+            unsigned count = 0;
+            struct interface_group other;
+            for (unsigned j = 0; interface_group(j, &other); j++) {
+                count += other.family == AF_INET && other.interface == group.interface;
+            }
+            text_put(text, "%d\t%-10s: %5u %7s\n", group.interface, interface.name, count, "V2");
+            shown = group.interface;
+        }
+        text_put(text, "\t\t\t\t%08X %5u 0:00000000\t\t0\n", word_at(group.bytes), group.users);
+    }
+}
+
+static void show_groups6(struct text *text, long argument)
+{
+    struct interface_group group;
+    (void)argument;
+    for (unsigned i = 0; interface_group(i, &group); i++) {
+        struct interface interface;
+        if (group.family != AF_INET6 || !interface_next(group.interface, &interface)) {
+            continue;
+        }
+        /* Of all-nodes nothing is reported (MAF_NOREPORT 8); all are in use (MAF_LOADED 4). */
+        bool nodes = group.bytes[15] == 1 && group.bytes[11] == 0;
+        text_put(text, "%-4d %-15s ", group.interface, interface.name);
+        put_hex(text, group.bytes, 16);
+        text_put(text, " %5u %08X 0\n", group.users, nodes ? 12u : 4u);
+    }
+}
+
 /* --- sockets
  * --------------------------------------------------------------------------------------------------------
  */
@@ -200,6 +242,8 @@ void net_make_files(void)
 static const struct proc_node net_files[] = {
     PROC_FILE("dev", show_devices),
     PROC_FILE("if_inet6", show_addresses6),
+    PROC_FILE("igmp", show_groups),
+    PROC_FILE("igmp6", show_groups6),
     {.name = "pnp",
      .mode = S_IFREG | 0444,
      .show = show_name_servers,

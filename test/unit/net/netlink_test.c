@@ -49,7 +49,7 @@ static void no_sockets(int family, int protocol, interface_visit_fn *visit, void
     (void)context;
 }
 
-static const struct interface_source source = {next, route, no_sockets};
+static const struct interface_source source = {.next = next, .route = route, .sockets = no_sockets};
 
 static long ask(int fd, unsigned type, unsigned flags, const void *body, size_t size)
 {
