@@ -20,9 +20,8 @@ class Elf:
             "<HHHH", self.data, 54
         )
 
-    def symbol(self, name):
-        """The value of a symbol; KeyError when there is none."""
-        wanted = name.encode()
+    def symbols(self):
+        """Name and value of each symbol."""
         for i in range(self.shnum):
             _, kind, _, _, offset, size, link = struct.unpack_from(
                 "<IIQQQQI", self.data, self.shoff + i * self.shentsize
@@ -35,8 +34,14 @@ class Elf:
             for at in range(offset, offset + size, 24):
                 (st_name,) = struct.unpack_from("<I", self.data, at)
                 end = self.data.index(b"\0", strings + st_name)
-                if self.data[strings + st_name : end] == wanted:
-                    return struct.unpack_from("<Q", self.data, at + 8)[0]
+                name = self.data[strings + st_name : end].decode(errors="replace")
+                yield name, struct.unpack_from("<Q", self.data, at + 8)[0]
+
+    def symbol(self, name):
+        """The value of a symbol; KeyError when there is none."""
+        for other, value in self.symbols():
+            if other == name:
+                return value
         raise KeyError(name)
 
     def pvh_entry(self):

@@ -2,35 +2,17 @@
 /* A TCG plugin that counts the guest instructions, of all CPUs, from reset and from the first
  * execution of one address to the first execution of another, and then ends QEMU. Arguments:
  * start=ADDRESS,stop=ADDRESS. It writes one line to standard error: `insn_count total=N counted=N`.
- * Debian ships no header for QEMU's plugin interface; what is used is declared here (QEMU,
- * docs/devel/tcg-plugins.rst). Each CPU has its own counter, written by its own thread only. */
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stddef.h>
+ * Each CPU has its own counter, written by its own thread only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define EXPORT __attribute__((visibility("default")))
+#include "qemu_plugin.h"
+
 #define MAX_CPUS 64
 
-typedef uint64_t qemu_plugin_id_t;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
-typedef void tb_translated_fn(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
-typedef void executed_fn(unsigned cpu, void *context);
-
-EXPORT int qemu_plugin_version = 1;
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, tb_translated_fn *translated);
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, executed_fn *executed,
-                                          enum qemu_plugin_cb_flags flags, void *context);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, executed_fn *executed,
-                                            enum qemu_plugin_cb_flags flags, void *context);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
+int qemu_plugin_version = 1;
 
 static struct {
     uint64_t count;
@@ -94,7 +76,7 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     }
 }
 
-EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv)
+int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv)
 {
     (void)info;
     for (int i = 0; i < argc; i++) {

@@ -2,11 +2,14 @@
 
 // Linux_init is /init of the Linux guest that bench/run compares with: it runs the program that its
 // arguments name, waits for it, and switches the machine off. What it writes around the program is
-// marked with "init:".
+// marked with "init:". Where the kernel's command line says BENCH_IP and BENCH_IP6 (ADDRESS/LENGTH),
+// which come as environment, eth0 gets these addresses.
 package main
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +18,71 @@ import (
 )
 
 const sysFinitModule = 313
+
+// Struct ifreq and in6_ifreq (netdevice(7), linux/ipv6.h).
+type interfaceRequest struct {
+	name  [16]byte
+	value [24]byte
+}
+
+type address6Request struct {
+	address [16]byte
+	length  uint32
+	index   int32
+}
+
+func control(family int, request uintptr, argument unsafe.Pointer) error {
+	fd, err := syscall.Socket(family, syscall.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), request, uintptr(argument)); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func bringUp(name string) error {
+	v4, err := netip.ParsePrefix(os.Getenv("BENCH_IP"))
+	if err != nil {
+		return err
+	}
+	v6, err := netip.ParsePrefix(os.Getenv("BENCH_IP6"))
+	if err != nil {
+		return err
+	}
+	// The address is nobody else's: it can be used at once.
+	os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/accept_dad", []byte("0"), 0)
+	loopback := interfaceRequest{name: [16]byte{'l', 'o'}, value: [24]byte{syscall.IFF_UP}}
+	if err := control(syscall.AF_INET, syscall.SIOCSIFFLAGS, unsafe.Pointer(&loopback)); err != nil {
+		return err
+	}
+	var request interfaceRequest
+	copy(request.name[:], name)
+	words := func(bytes []byte) {
+		request.value = [24]byte{0: syscall.AF_INET}
+		copy(request.value[4:], bytes)
+	}
+	words(v4.Addr().AsSlice())
+	if err := control(syscall.AF_INET, syscall.SIOCSIFADDR, unsafe.Pointer(&request)); err != nil {
+		return err
+	}
+	words(net.CIDRMask(v4.Bits(), 32))
+	if err := control(syscall.AF_INET, syscall.SIOCSIFNETMASK, unsafe.Pointer(&request)); err != nil {
+		return err
+	}
+	request.value = [24]byte{syscall.IFF_UP, syscall.IFF_MULTICAST >> 8}
+	if err := control(syscall.AF_INET, syscall.SIOCSIFFLAGS, unsafe.Pointer(&request)); err != nil {
+		return err
+	}
+	index, err := net.InterfaceByName(name)
+	if err != nil {
+		return err
+	}
+	request6 := address6Request{v6.Addr().As16(), uint32(v6.Bits()), int32(index.Index)}
+	return control(syscall.AF_INET6, syscall.SIOCSIFADDR, unsafe.Pointer(&request6))
+}
 
 func main() {
 	// Programs read these, and Debian's initramfs has them too. A failure shows in what the program
@@ -36,6 +104,11 @@ func main() {
 		}
 		if err != nil {
 			fmt.Println("init:", path, err)
+		}
+	}
+	if os.Getenv("BENCH_IP") != "" {
+		if err := bringUp("eth0"); err != nil {
+			fmt.Println("init:", err)
 		}
 	}
 	status := 127

@@ -1,0 +1,3 @@
+module netserve
+
+go 1.24
