@@ -95,6 +95,8 @@ static void kernel_word(const char *word)
         }
     } else if (strncmp(word, "env.", 4) == 0 && strchr(word, '=') != NULL && word[4] != '=') {
         add(options.env, &options.env_count, word + 4, "env words");
+    } else if ((value = value_of(word, "exe")) != NULL) {
+        options.program = value;
     } else if ((value = value_of(word, "cwd")) != NULL) {
         options.cwd = value;
     } else if ((value = value_of(word, "hostname")) != NULL) {

@@ -13,6 +13,7 @@ struct options {
     bool hostlink_merged; /* standard output and error are one file on the other side */
     bool probe;           /* end once the machine has shown that it works, with PROBE_STATUS */
     const char *cwd;      /* "/" unless given */
+    const char *program;  /* exe=: where the program's own file lies; NULL: nowhere */
     const char *hostname; /* "unigornel" unless given */
     const char *root;     /* NULL: the image's own file system, or none */
     const char

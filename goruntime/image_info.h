@@ -17,7 +17,7 @@ struct image_segment {
     uint64_t size; /* bytes in all; what is past file_size's last page is zero and given on first
                       touch */
     uint32_t prot; /* PROT_R | PROT_W | PROT_X */
-    uint32_t reserved;
+    uint32_t file_offset; /* of `address` in the program's file; page-aligned */
 };
 
 struct image_info {

@@ -113,11 +113,19 @@ static char *join(const char *first, const char *const *rest, unsigned count, si
     return joined;
 }
 
-static void publish(void)
+/* A program that has no file is named as if it lay in the root. */
+static const char *program_path(void)
 {
-    struct process_view view = {.auxv = auxv, .auxv_size = auxv_count * sizeof(auxv[0])};
-    view.arguments =
-        join(image_info.name, options.arguments, options.argument_count, &view.arguments_size);
+    static char path[sizeof(image_info.name) + 1] = "/";
+    memcpy(path + 1, image_info.name, strlen(image_info.name) + 1);
+    return options.program != NULL ? options.program : path;
+}
+
+static void publish(const char *name)
+{
+    struct process_view view = {
+        .program = program_path(), .auxv = auxv, .auxv_size = auxv_count * sizeof(auxv[0])};
+    view.arguments = join(name, options.arguments, options.argument_count, &view.arguments_size);
     view.environment = join(NULL, options.env, options.env_count, &view.environment_size);
     if (view.arguments != NULL && view.environment != NULL) {
         fs_set_process(&view);
@@ -135,8 +143,9 @@ void program_start(void)
     }
     stack = (uintptr_t)base + STACK_SIZE;
     unsigned count = 0;
-    uintptr_t name = push_string(image_info.name);
-    strings[count++] = name;
+    const char *name = options.program != NULL ? options.program : image_info.name;
+    uintptr_t name_at = push_string(name);
+    strings[count++] = name_at;
     for (unsigned i = 0; i < options.argument_count; i++) {
         strings[count++] = push_string(options.arguments[i]);
     }
@@ -144,7 +153,7 @@ void program_start(void)
     for (unsigned i = 0; i < options.env_count; i++) {
         strings[count++] = push_string(options.env[i]);
     }
-    fill_auxv(name);
+    fill_auxv(name_at);
 
     /* argc must land on a 16-byte boundary. */
     size_t words = 1 + argc + 1 + options.env_count + 1;
@@ -158,7 +167,7 @@ void program_start(void)
     copy_to_user(stack, strings, argc * sizeof(*strings));
     push_word(argc);
     kfree(strings);
-    publish();
+    publish(name);
 
     struct regs regs = {
         .rip = image_info.entry,

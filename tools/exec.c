@@ -11,19 +11,20 @@
 #include "tools/link.h"
 #include "tools/run.h"
 #include "tools/std.h"
-#include "tools/workdir.h"
 
 #define DEFAULT_MEMORY "2G"
 #define MOST_CPUS 4 /* by default */
 
 const struct option_table exec_options = {
     .usage = "exec [OPTIONS] PROGRAM ARGS...",
-    .about = "Boots a static Go program with the files of the current folder, and exits with its "
-             "status: for\n"
-             "go test -exec 'unigornel exec' and go run -exec 'unigornel exec'. "
-             "UNIGORNEL_EXEC_MEMORY (2G) and\n"
-             "UNIGORNEL_EXEC_CPUS (the host's, at most 4) change the defaults, and " EXEC_FILES
-             " (of unigornel\nmkfs) what it sees as its root. Files it writes stay inside.",
+    .about =
+        "Boots a static Go program with the files of the current folder, and exits with its "
+        "status: for\n"
+        "go test -exec 'unigornel exec' and go run -exec 'unigornel exec'. "
+        "UNIGORNEL_EXEC_MEMORY (2G) and\n"
+        "UNIGORNEL_EXEC_CPUS (the host's, at most 4) change the defaults. The program sees the "
+        "module that the\ncurrent folder belongs to, and what it writes there stays; " EXEC_FILES
+        " (of unigornel mkfs)\nis its root instead, and what it writes is lost.",
     .specs = run_specs,
     .count = RUN_OPTION_COUNT,
 };
@@ -58,6 +59,115 @@ static long default_cpus(void)
     return cpus < 1 ? 1 : cpus > MOST_CPUS ? MOST_CPUS : cpus;
 }
 
+/* --- what the program sees of the host
+ * -----------------------------------------------------------------------------------
+ */
+
+/* Where the folder of the program's file is seen when it is in none of those that are shared. */
+#define PROGRAM_FOLDER "/run/program"
+
+static bool is_below(const char *path, const char *folder)
+{
+    size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || !path[length]);
+}
+
+/* Whether a folder may be seen at its own path: not where the guest has files of its own. */
+static bool can_share(const char *folder)
+{
+    static const char *const own[] = {"/dev", "/etc", "/proc", "/run", "/sys"};
+    for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
+        if (is_below(folder, own[i]))
+            return false;
+    }
+    return folder[1] != '\0';
+}
+
+static bool has_file(const char *folder, const char *name)
+{
+    char *path = format_string("%s/%s", folder, name);
+    bool found = is_file(path);
+    free(path);
+    return found;
+}
+
+/* The module that a folder belongs to, or the workspace of the module, whose tests may read each
+ * other's files; without a module the folder itself. */
+static char *module_of(const char *directory)
+{
+    char *path = copy_string(directory), *found = NULL;
+    for (bool module = false; *path; *strrchr(path, '/') = '\0') {
+        bool here = !module && has_file(path, "go.mod");
+        module |= here;
+        if (here || (module && has_file(path, "go.work"))) {
+            free(found);
+            found = copy_string(path);
+        }
+    }
+    free(path);
+    return found ? found : copy_string(directory);
+}
+
+/* The folder of the GOROOT in use that has the time zones, or NULL: GOROOT is named by the
+ * environment, or is the one of the `go` in PATH. */
+static char *time_zones(void)
+{
+    const char *root = getenv("GOROOT"), *path = getenv("PATH");
+    char *folders = copy_string(path ? path : ""), *state = NULL, *found = NULL;
+    if (root && *root == '/')
+        found = format_string("%s/lib/time", root);
+    for (char *folder = strtok_r(folders, ":", &state); folder && !found;
+         folder = strtok_r(NULL, ":", &state)) {
+        char *command = format_string("%s/go", folder), *real = real_path(command);
+        for (int level = 0; real && level < 2 && strrchr(real, '/'); level++)
+            *strrchr(real, '/') = '\0';
+        if (real)
+            found = format_string("%s/lib/time", real);
+        free(command);
+        free(real);
+    }
+    free(folders);
+    if (found && has_file(found, "zoneinfo.zip"))
+        return found;
+    free(found);
+    return NULL;
+}
+
+static int share(struct machine *machine, const char *folder, const char *seen, bool writable)
+{
+    char *text = format_string("%s:%s%s", folder, seen, writable ? ":rw" : "");
+    int result = machine_share(machine, text);
+    free(text);
+    return result;
+}
+
+/* Shares by 9P what the program may look for. `program`: its file, without links; `files`: there is
+ * a root for it, which has all but that. */
+static int share_files(struct machine *machine, const char *directory, const char *program,
+                       bool files)
+{
+    char *module = module_of(directory), *zones = time_zones(), *folder = copy_string(program);
+    bool shared = !files && can_share(module);
+    int result = shared ? share(machine, module, module, true) : 0;
+    if (!files && !shared && directory[1])
+        result = fail("exec: %s cannot be shown to the program, which has its own %.*s", directory,
+                      (int)strcspn(directory + 1, "/") + 1, directory);
+    if (result == 0 && !files && zones && can_share(zones) && !is_below(zones, module))
+        result = share(machine, zones, zones, false);
+    if (shared && is_below(program, module)) {
+        arguments_addf(&machine->kernel_words, "exe=%s", program);
+    } else if (result == 0) {
+        char *slash = strrchr(folder, '/');
+        slash[slash == folder] = '\0';
+        result = share(machine, folder, PROGRAM_FOLDER, false);
+        arguments_addf(&machine->kernel_words, "exe=" PROGRAM_FOLDER "/%s", base_name(program));
+    }
+    free(module);
+    free(zones);
+    free(folder);
+    return result;
+}
+
 int command_exec(char **words)
 {
     struct option_cursor cursor = {.table = &exec_options, .words = words};
@@ -87,22 +197,27 @@ int command_exec(char **words)
     struct machine *machine = &settings.machine;
     if (machine_check(machine) < 0)
         return STATUS_USAGE;
-    char *directory = current_directory(), *folder = temporary_directory();
-    char *image = folder ? format_string("%s/image.elf", folder) : NULL, *files = NULL;
+    char *directory = current_directory();
+    if (*directory != '/') {
+        free(directory);
+        return fail("exec: the current folder has been removed"), STATUS_FAILED;
+    }
+    char *folder = temporary_directory();
+    char *image = folder ? format_string("%s/image.elf", folder) : NULL, *file = real_path(program);
     int status = STATUS_FAILED;
     if (image &&
         link_files(program, base_name(program), NULL, &(struct link_options){0}, image) == 0 &&
-        (files = given ? copy_string(given) : workdir_image(directory))) {
+        share_files(machine, directory, file, given != NULL) == 0) {
         for (char **variable = environ; *variable; variable++) {
             if (is_passed_on(*variable))
                 arguments_addf(&machine->kernel_words, "env.%s", *variable);
         }
-        arguments_add(&machine->kernel_words, "root=initrd");
+        arguments_addf(&machine->kernel_words, "root=%s", given ? "initrd" : "none");
         arguments_addf(&machine->kernel_words, "cwd=%s", directory);
         for (char **word = &words[cursor.at + 1]; *word; word++)
             arguments_add(&machine->program_words, *word);
         machine->image = image;
-        machine->initrd = files;
+        machine->initrd = given;
         status = run_machine(&settings);
     }
     arguments_free(&machine->kernel_words);
@@ -114,7 +229,7 @@ int command_exec(char **words)
     free(directory);
     free(folder);
     free(image);
-    free(files);
+    free(file);
     return status;
 }
 

@@ -338,6 +338,7 @@ static int fill_image_info(struct linker *linker, const char *name)
             .prot = (segment->p_flags & PF_R ? PROT_R : 0u) |
                     (segment->p_flags & PF_W ? PROT_W : 0u) |
                     (segment->p_flags & PF_X ? PROT_X : 0u),
+            .file_offset = (uint32_t)(segment->p_offset - lead),
         };
         uint64_t headers = program->header.e_phoff,
                  headers_size = program->segment_count * sizeof(Elf64_Phdr);

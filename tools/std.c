@@ -20,8 +20,8 @@
 #include "tools/commands.h"
 #include "tools/mkfs.h"
 #include "tools/overlay.h"
+#include "tools/stage.h"
 #include "tools/std_report.h"
-#include "tools/workdir.h"
 
 #define DEFAULT_TIMEOUT 900
 #define BOOT_SECONDS 60 /* more than the tests' own limit, so that they can say where they are */
@@ -261,7 +261,7 @@ static int copy_goroot(const char *root, const char *stage)
         if (name[0] == '.' || strcmp(name, "bin") == 0 || strcmp(name, "pkg") == 0)
             continue;
         char *path = format_string("%s/%s", root, name);
-        result = workdir_copy(path, stage);
+        result = stage_copy(path, stage);
         free(path);
     }
     if (directory)
@@ -280,7 +280,7 @@ static int make_root(struct suite *suite)
     suite->root = format_string("%s/root.erofs", folder);
     int result = copy_goroot(suite->go.root, stage);
     for (size_t i = 0; i < sizeof(system_files) / sizeof(*system_files) && result == 0; i++)
-        result = workdir_copy(system_files[i], stage);
+        result = stage_copy(system_files[i], stage);
     if (result == 0)
         result = make_file_system(stage, suite->root, false);
     remove_tree(stage);

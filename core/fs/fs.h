@@ -32,6 +32,7 @@ int fs_set_cwd(const char *path);
 /* What /proc/self shows: NUL-separated strings and the auxiliary vector. The memory stays the
  * caller's and must stay. */
 struct process_view {
+    const char *program; /* path of its file */
     const char *arguments, *environment;
     size_t arguments_size, environment_size;
     const void *auxv;

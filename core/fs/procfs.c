@@ -232,13 +232,14 @@ static void show_statm(struct text *text, long argument)
 static bool put_area(const struct vm_area_info *area, void *context)
 {
     struct text *text = context;
+    const char *name = area->program ? view.program : area->name;
     size_t before = text->used;
     text_put(text, "%08llx-%08llx %c%c%c%c %08llx %s %llu ", (ull)area->start, (ull)area->end,
              (area->prot & PROT_R) != 0 ? 'r' : '-', (area->prot & PROT_W) != 0 ? 'w' : '-',
              (area->prot & PROT_X) != 0 ? 'x' : '-', area->shared ? 's' : 'p', (ull)area->offset,
              area->inode != 0 ? "00:15" : "00:00", (ull)area->inode);
-    if (area->name != NULL && area->name[0] != '\0') {
-        text_put(text, "%*s%s", (int)MAX(73 - (long)(text->used - before), 0l), "", area->name);
+    if (name[0] != '\0') {
+        text_put(text, "%*s%s", (int)MAX(73 - (long)(text->used - before), 0l), "", name);
     }
     put_bytes(text, "\n", 1);
     return !text->failed;
@@ -358,10 +359,8 @@ static long link_text(char *to, size_t size, const char *from)
 
 static long link_exe(char *to, size_t size, long argument)
 {
-    char path[sizeof(image_info.name) + 2];
     (void)argument;
-    format(path, sizeof(path), "/%.*s", (int)sizeof(image_info.name), image_info.name);
-    return link_text(to, size, path);
+    return link_text(to, size, view.program);
 }
 
 static long link_dentry(char *to, size_t size, struct dentry *dentry)

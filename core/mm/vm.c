@@ -1076,8 +1076,10 @@ int vm_msync(uintptr_t address, size_t length, int flags)
 
 /* --- start, /proc ---------------------------------------------------------------------------- */
 
+static const char program_name[] = "[program]";
+
 static void add_area(uintptr_t start, uintptr_t end, unsigned prot, unsigned flags,
-                     const char *name)
+                     const char *name, uint64_t offset)
 {
     if (start >= end) {
         return;
@@ -1091,6 +1093,7 @@ static void add_area(uintptr_t start, uintptr_t end, unsigned prot, unsigned fla
     vma->prot = (uint8_t)prot;
     vma->flags = (uint16_t)flags;
     vma->name = name;
+    vma->offset = offset;
     vma_insert(&vm.tree, vma);
 }
 
@@ -1098,15 +1101,16 @@ void vm_init(void)
 {
     page_init_high();
     rwlock_init(&vm.lock);
-    add_area(KERNEL_IMAGE_BASE, VVAR_ADDRESS, 0, VMA_PINNED, "[kernel]");
-    add_area(VVAR_ADDRESS, VVAR_ADDRESS + PAGE_SIZE, PROT_R, VMA_PINNED, "[vvar]");
+    add_area(KERNEL_IMAGE_BASE, VVAR_ADDRESS, 0, VMA_PINNED, "[kernel]", 0);
+    add_area(VVAR_ADDRESS, VVAR_ADDRESS + PAGE_SIZE, PROT_R, VMA_PINNED, "[vvar]", 0);
     uintptr_t program_end = PROGRAM_MIN;
     for (unsigned i = 0; i < image_info.segment_count; i++) {
         const struct image_segment *segment = &image_info.segments[i];
         uintptr_t file_end = round_up(segment->address + segment->file_size);
         uintptr_t end = higher_of(round_up(segment->address + segment->size), file_end);
-        add_area(segment->address, file_end, segment->prot, VMA_PINNED, "[program]");
-        add_area(file_end, end, segment->prot, 0, "[program]");
+        add_area(segment->address, file_end, segment->prot, VMA_PINNED, program_name,
+                 segment->file_offset);
+        add_area(file_end, end, segment->prot, 0, NULL, 0);
         vm.resident += (file_end - segment->address) / PAGE_SIZE;
         program_end = higher_of(program_end, end);
     }
@@ -1147,6 +1151,7 @@ void vm_for_each(bool (*fn)(const struct vm_area_info *, void *), void *context)
             .shared = (vma->flags & VMA_SHARED) != 0,
             .offset = vma->offset,
             .inode = vma->file != NULL && vma->file->inode != NULL ? vma->file->inode->number : 0,
+            .program = name == program_name,
             .name = name != NULL ? name : "",
         };
         more = fn(&info, context);

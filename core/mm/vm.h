@@ -59,6 +59,7 @@ struct vm_area_info {
     bool shared;
     uint64_t offset;
     uint64_t inode;
+    bool program; /* a segment of the program, from its file */
     const char *name;
 };
 void vm_for_each(bool (*fn)(const struct vm_area_info *, void *), void *context);

@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -195,6 +196,26 @@ def test_go_test_exec(tmp_path):
     assert bad.status == 1 and "--- FAIL: TestBad" in bad.stdout and "as it should" in bad.stdout
     ours = guest.tool_result("test", "-run", "Good", ".", folder=tmp_path)
     assert ours.status == 0 and re.search(r"^ok\s+small", ours.stdout, re.M)
+
+
+def test_files_of_a_test(tmp_path):
+    """Its working folder, its module, its temporary folder and its own file, as on Linux; what it
+    writes is on the host."""
+    module = tmp_path / "module"
+    shutil.copytree(guest.ROOT / "test/qemu/programs/tested", module)
+    for run in (("go", "test"), (guest.UNIGORNEL, "test")):
+        (module / "pkg/testdata/stale").write_text("old")
+        (module / "pkg/testdata/golden").unlink(missing_ok=True)
+        done = guest.result(*run, "-v", "./pkg", folder=module, env={"CGO_ENABLED": "0"})
+        assert (done.status, done.stdout.count("--- PASS")) == (0, 5)
+        assert (module / "pkg/testdata/golden").read_text() == "golden\n"
+        assert not (module / "pkg/testdata/stale").exists()
+
+
+def test_exec_needs_a_folder(binary):
+    done = guest.tool_result("exec", binary("hello"), folder="/dev")
+    assert done.status == 1 and one_line_of_complaint(done)
+    assert "own /dev" in done.stderr
 
 
 def test_go_build_flags(tmp_path):

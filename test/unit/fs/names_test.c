@@ -565,7 +565,7 @@ static void test_special(void)
                                         "sys/vm/overcommit_memory",
                                         "sys/net/core/somaxconn"};
     char bytes[4096], path[64];
-    struct process_view view = {"a\0b\0", "E=1\0", 4, 4, "auxv", 4};
+    struct process_view view = {"/a.test", "a\0b\0", "E=1\0", 4, 4, "auxv", 4};
     fs_set_process(&view);
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         snprintf(path, sizeof(path), "/proc/%s", files[i]);
