@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* UDP sockets, ICMP datagram sockets ("ping" sockets, icmp(7)), and the errors that ICMP reports.
- * Datagrams wait at their socket as the pbufs that they came in. Guarded by the network lock but
- * where a field says otherwise. */
+/* UDP sockets, ICMP datagram sockets ("ping" sockets, icmp(7)), and what becomes of errors that
+ * ICMP and the search for neighbours report. Datagrams wait at their socket as the pbufs that they
+ * came in. Guarded by the network lock but where a field says otherwise. */
 #include <linux/errno.h>
 #include <linux/in.h>
 #include <linux/in6.h>
@@ -10,6 +10,7 @@
 #include "core/lib/string.h"
 #include "core/mm/kmalloc.h"
 #include "core/net/inet.h"
+#include "core/net/lwip/hooks.h"
 #include "core/net/tcp.h"
 #include "hal.h"
 #include "lwip/icmp.h"
@@ -24,7 +25,7 @@
 
 #define DATAGRAM_MAX 65507    /* bytes: 65535 less the headers of IPv4 and UDP */
 #define DATAGRAM_OVERHEAD 256 /* what SO_RCVBUF counts beside the bytes */
-#define ECHO_HEADER 8
+#define ICMP_HEADER 8
 
 struct datagram {
     struct datagram *next;
@@ -100,7 +101,7 @@ static uint8_t echo_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *pa
     struct datagram_socket *socket = argument;
     bool v6 = IP_IS_V6(from);
     uint16_t header = v6 ? IP6_HLEN : (uint16_t)(IPH_HL(ip4_current_header()) * 4);
-    uint8_t echo[ECHO_HEADER];
+    uint8_t echo[ICMP_HEADER];
     if (pbuf_copy_partial(packet, echo, sizeof(echo), header) != sizeof(echo) ||
         echo[0] != (v6 ? ICMP6_TYPE_EREP : ICMP_ER) ||
         (echo[4] << 8 | echo[5]) != socket->inet.local_port) {
@@ -410,7 +411,7 @@ static long datagram_send(struct socket *base, struct socket_message *message)
     if (error == 0 && length > DATAGRAM_MAX) {
         error = -EMSGSIZE;
     }
-    if (error == 0 && socket->raw != NULL && length < ECHO_HEADER) {
+    if (error == 0 && socket->raw != NULL && length < ICMP_HEADER) {
         error = -EINVAL;
     }
     if (error == 0) {
@@ -648,20 +649,98 @@ int icmp_socket_create(int domain, int protocol, struct socket **out)
     return create(domain, protocol, false, out);
 }
 
-/* --- errors that ICMP reports
+/* --- packets that did not arrive
  * ---------------------------------------------------------------------
  */
 
-/* errno for destination unreachable (RFC 792; RFC 4443, 3.1); 0: nobody is told. */
-static int unreachable_error(bool v6, uint8_t code)
+/* What destination unreachable means (RFC 792; RFC 4443, 3.1). `fatal`: a datagram socket is told
+ * even if it has not asked for errors by IP_RECVERR, as for Linux. */
+struct unreachable {
+    uint8_t number; /* errno; 0: nobody is told */
+    bool fatal;
+};
+
+static struct unreachable unreachable_error(bool v6, uint8_t code)
 {
-    static const uint8_t v4_errors[] = {ENETUNREACH, EHOSTUNREACH, ENOPROTOOPT, ECONNREFUSED};
-    static const uint8_t v6_errors[] = {ENETUNREACH, EACCES, EHOSTUNREACH, EHOSTUNREACH,
-                                        ECONNREFUSED};
+    static const struct unreachable v4_errors[] = {
+        {ENETUNREACH, false}, {EHOSTUNREACH, false}, {ENOPROTOOPT, true}, {ECONNREFUSED, true}};
+    static const struct unreachable v6_errors[] = {{ENETUNREACH, false},
+                                                   {EACCES, true},
+                                                   {EHOSTUNREACH, false},
+                                                   {EHOSTUNREACH, false},
+                                                   {ECONNREFUSED, true}};
+    static const struct unreachable prohibited = {EHOSTUNREACH, true}, none = {0, false};
     if (v6) {
-        return code < sizeof(v6_errors) ? v6_errors[code] : 0;
+        return code < sizeof(v6_errors) / sizeof(v6_errors[0]) ? v6_errors[code] : none;
     }
-    return code < sizeof(v4_errors) ? v4_errors[code] : code >= 9 && code <= 13 ? EHOSTUNREACH : 0;
+    return code < sizeof(v4_errors) / sizeof(v4_errors[0]) ? v4_errors[code]
+           : code >= 9 && code <= 13                       ? prohibited
+                                                           : none;
+}
+
+/* A packet of ours that did not arrive, by its first bytes: whose it was. */
+struct undelivered {
+    uint8_t protocol;
+    ip_addr_t local, remote;
+    uint16_t local_port, remote_port;
+};
+
+/* False: there is not enough of it. */
+static bool read_undelivered(const uint8_t *bytes, unsigned size, bool v6, struct netif *netif,
+                             struct undelivered *packet)
+{
+    *packet = (struct undelivered){0};
+    if (size < (v6 ? IP6_HLEN : IP_HLEN)) {
+        return false;
+    }
+    unsigned ports = v6 ? IP6_HLEN : (bytes[0] & 15) * 4u;
+    if (ports + 4 > size) {
+        return false;
+    }
+    if (v6) {
+        memcpy(ip_2_ip6(&packet->local)->addr, bytes + 8, 16);
+        memcpy(ip_2_ip6(&packet->remote)->addr, bytes + 24, 16);
+        IP_SET_TYPE_VAL(packet->local, IPADDR_TYPE_V6);
+        IP_SET_TYPE_VAL(packet->remote, IPADDR_TYPE_V6);
+        ip6_addr_assign_zone(ip_2_ip6(&packet->local), IP6_UNKNOWN, netif);
+        ip6_addr_assign_zone(ip_2_ip6(&packet->remote), IP6_UNKNOWN, netif);
+    } else {
+        memcpy(&ip_2_ip4(&packet->local)->addr, bytes + 12, 4);
+        memcpy(&ip_2_ip4(&packet->remote)->addr, bytes + 16, 4);
+    }
+    packet->protocol = bytes[v6 ? 6 : 9];
+    packet->local_port = (uint16_t)(bytes[ports] << 8 | bytes[ports + 1]);
+    packet->remote_port = (uint16_t)(bytes[ports + 2] << 8 | bytes[ports + 3]);
+    return true;
+}
+
+static void report_undelivered(const struct undelivered *packet, struct unreachable error)
+{
+    if (packet->protocol == IP_PROTO_TCP) {
+        tcp_unreachable(&packet->local, packet->local_port, &packet->remote, packet->remote_port,
+                        error.number);
+    } else if (packet->protocol == IP_PROTO_UDP) {
+        struct inet_socket *inet = NULL;
+        while ((inet = inet_next_bound(IPPROTO_UDP, packet->local_port, inet)) != NULL) {
+            if (inet->remote_port == packet->remote_port &&
+                ip_addr_eq(&inet->remote, &packet->remote) &&
+                (error.fatal || inet->options.receive_error)) {
+                socket_set_error(&inet->socket, error.number);
+                socket_notify(&inet->socket, POLLERR | POLLIN | POLLOUT);
+            }
+        }
+    }
+}
+
+void core_net_no_neighbour(const struct pbuf *packet)
+{
+    uint8_t bytes[60 + 8];
+    uint16_t size = pbuf_copy_partial(packet, bytes, sizeof(bytes), 0);
+    struct undelivered undelivered;
+    bool v6 = size != 0 && bytes[0] >> 4 == 6;
+    if (read_undelivered(bytes, size, v6, netif_default, &undelivered)) {
+        report_undelivered(&undelivered, (struct unreachable){EHOSTUNREACH, false});
+    }
 }
 
 /* The packet that could not be delivered follows the ICMP header: our own, if nobody lies. */
@@ -670,50 +749,25 @@ static uint8_t error_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *p
 {
     (void)argument;
     (void)pcb;
-    uint8_t bytes[60 + 8 + 60 + 8];
+    uint8_t bytes[60 + ICMP_HEADER + 60 + 8];
     uint16_t size = pbuf_copy_partial(packet, bytes, sizeof(bytes), 0);
     bool v6 = IP_IS_V6(from);
-    unsigned at = v6 ? IP6_HLEN : IPH_HL(ip4_current_header()) * 4u;
-    unsigned inner = at + 8;
-    if (inner + (v6 ? 40u : 20u) + 8 > size) {
+    const uint8_t *icmp = bytes + (v6 ? IP6_HLEN : IPH_HL(ip4_current_header()) * 4u);
+    const uint8_t *inner = icmp + ICMP_HEADER;
+    struct undelivered undelivered;
+    if (inner > bytes + size || !read_undelivered(inner, (unsigned)(bytes + size - inner), v6,
+                                                  ip_current_input_netif(), &undelivered)) {
         return 0;
     }
-    bool too_big = v6 && bytes[at] == ICMP6_TYPE_PTB;
-    int number =
-        bytes[at] == (v6 ? ICMP6_TYPE_DUR : ICMP_DUR) ? unreachable_error(v6, bytes[at + 1]) : 0;
-    unsigned ports = inner + (v6 ? 40u : (bytes[inner] & 15) * 4u);
-    if ((number == 0 && !too_big) || ports + 4 > size) {
-        return 0;
-    }
-    uint8_t protocol = v6 ? bytes[inner + 6] : bytes[inner + 9];
-    ip_addr_t local = {0};
-    ip_addr_t remote = {0};
-    if (v6) {
-        memcpy(ip_2_ip6(&local)->addr, bytes + inner + 8, 16);
-        memcpy(ip_2_ip6(&remote)->addr, bytes + inner + 24, 16);
-        IP_SET_TYPE_VAL(local, IPADDR_TYPE_V6);
-        IP_SET_TYPE_VAL(remote, IPADDR_TYPE_V6);
-        ip6_addr_assign_zone(ip_2_ip6(&local), IP6_UNKNOWN, ip_current_input_netif());
-        ip6_addr_assign_zone(ip_2_ip6(&remote), IP6_UNKNOWN, ip_current_input_netif());
-    } else {
-        memcpy(&ip_2_ip4(&local)->addr, bytes + inner + 12, 4);
-        memcpy(&ip_2_ip4(&remote)->addr, bytes + inner + 16, 4);
-    }
-    uint16_t local_port = (uint16_t)(bytes[ports] << 8 | bytes[ports + 1]);
-    uint16_t remote_port = (uint16_t)(bytes[ports + 2] << 8 | bytes[ports + 3]);
-    if (protocol == IP_PROTO_TCP && too_big) {
-        tcp_too_big(&local, local_port, &remote, remote_port,
-                    (uint32_t)bytes[at + 4] << 24 | (uint32_t)bytes[at + 5] << 16 |
-                        (uint32_t)bytes[at + 6] << 8 | bytes[at + 7]);
-    } else if (protocol == IP_PROTO_TCP) {
-        tcp_unreachable(&local, local_port, &remote, remote_port, number);
-    } else if (protocol == IP_PROTO_UDP && !too_big) {
-        struct inet_socket *inet = NULL;
-        while ((inet = inet_next_bound(IPPROTO_UDP, local_port, inet)) != NULL) {
-            if (inet->remote_port == remote_port && ip_addr_eq(&inet->remote, &remote)) {
-                socket_set_error(&inet->socket, number);
-                socket_notify(&inet->socket, POLLERR | POLLIN | POLLOUT);
-            }
+    if (v6 && icmp[0] == ICMP6_TYPE_PTB && undelivered.protocol == IP_PROTO_TCP) {
+        tcp_too_big(&undelivered.local, undelivered.local_port, &undelivered.remote,
+                    undelivered.remote_port,
+                    (uint32_t)icmp[4] << 24 | (uint32_t)icmp[5] << 16 | (uint32_t)icmp[6] << 8 |
+                        icmp[7]);
+    } else if (icmp[0] == (v6 ? ICMP6_TYPE_DUR : ICMP_DUR)) {
+        struct unreachable error = unreachable_error(v6, icmp[1]);
+        if (error.number != 0) {
+            report_undelivered(&undelivered, error);
         }
     }
     return 0;

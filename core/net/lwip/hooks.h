@@ -48,6 +48,11 @@ int8_t core_net_segment_arrived(struct tcp_pcb *pcb, const struct tcp_hdr *heade
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, option_length, length1, option2, segment)          \
     core_net_segment_arrived(pcb, header, segment)
 
+/* An IP packet that waited for the link-layer address of its next hop, which nobody has told
+ * (datagram.c). */
+void core_net_no_neighbour(const struct pbuf *packet);
+#define LWIP_NO_NEIGHBOUR(packet) core_net_no_neighbour(packet)
+
 /* Initial sequence numbers (RFC 6528). */
 uint32_t core_net_initial_sequence(const void *local, uint16_t local_port, const void *remote,
                                    uint16_t remote_port);
