@@ -20,6 +20,10 @@ void net_init(void)
     log_info("the kernel has no network: the program was found to have no sockets");
 }
 
+void net_finish(void)
+{
+}
+
 const struct proc_node net_proc_directory = {.name = "net", .mode = S_IFDIR | 0555};
 
 static long no_network(struct syscall_args *a)

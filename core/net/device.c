@@ -135,6 +135,7 @@ static int transmit(struct net_interface *interface, unsigned queue, struct pbuf
         return error;
     }
     interface->flush |= 1ull << queue;
+    interface->in_flight++;
     return 0;
 }
 
@@ -259,10 +260,9 @@ void net_devices_flush(void)
 
 void core_net_transmitted(struct netdev *device, void *token)
 {
-    (void)device;
-    if (token != NULL) {
-        pbuf_free(token);
-    }
+    struct net_interface *interface = device->core;
+    interface->in_flight--;
+    pbuf_free(token);
 }
 
 /* --- in
@@ -436,6 +436,36 @@ static bool poll_interface(struct net_interface *interface)
         send_backlog(interface);
     }
     return __atomic_load_n(&interface->polled, __ATOMIC_RELAXED) != 0;
+}
+
+/* Whether frames have not gone out yet. */
+static bool is_sending(const struct net_interface *interface)
+{
+    bool busy = interface->in_flight != 0;
+    for (unsigned queue = 0; queue < interface->device->queue_count; queue++) {
+        busy |= interface->backlog[queue].count != 0;
+    }
+    return busy;
+}
+
+bool net_devices_drain(void)
+{
+    bool busy = false;
+    for (unsigned i = 0; i < interface_count; i++) {
+        struct net_interface *interface = interfaces[i];
+        struct netdev *device = interface->device;
+        if (!is_sending(interface)) {
+            continue;
+        }
+        busy = true;
+        __atomic_store_n(&device->draining, true, __ATOMIC_RELAXED);
+        for (unsigned queue = 0; queue < device->queue_count; queue++) {
+            if (!device->operations->enable_interrupt(device, queue)) {
+                core_net_interrupt(device, queue);
+            }
+        }
+    }
+    return !busy;
 }
 
 bool net_devices_poll(void)

@@ -15,5 +15,10 @@ bool net_option(const char *word);
 /* Before the program runs, in its first thread. */
 void net_init(void);
 
+/* The program has ended: closes its connections, and waits until what it has sent has gone out and,
+ * over TCP, been acknowledged, as Linux does these behind the back of a process that is gone. Ends
+ * as soon as nothing is left, and after 10 s in any case. Thread context, no lock held. */
+void net_finish(void);
+
 /* /proc/net. */
 extern const struct proc_node net_proc_directory;

@@ -9,6 +9,7 @@
  * When the holder then finds the lock taken again, the new holder reads the bits in its turn. */
 #include "core/net/stack.h"
 
+#include "core/lib/list.h"
 #include "core/lib/random.h"
 #include "core/lib/spinlock.h"
 #include "core/lib/string.h"
@@ -22,6 +23,17 @@
 
 static struct spinlock lock = SPINLOCK_INIT(LOCK_NET);
 static uint32_t work; /* NET_WORK_ bits; atomic */
+
+/* A thread in net_wait. */
+struct waiter {
+    struct list node; /* in `waiters` */
+    bool (*condition)(void *);
+    void *context;
+    struct thread *thread;
+    bool met; /* read by anybody */
+};
+
+static struct list waiters = LIST_INIT(waiters); /* lock */
 
 void net_lock(void)
 {
@@ -40,6 +52,17 @@ static void go_on(struct timer *unused)
 
 static struct timer pause = {.expired = go_on};
 
+static void wake_waiters(void)
+{
+    list_for_each (node, &waiters) {
+        struct waiter *waiter = list_entry(node, struct waiter, node);
+        if (!waiter->met && waiter->condition(waiter->context)) {
+            waiter->met = true;
+            thread_wake(waiter->thread);
+        }
+    }
+}
+
 static void run(void)
 {
     bool more = false;
@@ -56,6 +79,9 @@ static void run(void)
     more |= net_loopback_poll();
     net_devices_flush();
     net_timers_arm();
+    if (!list_empty(&waiters)) {
+        wake_waiters();
+    }
     if (more) {
         timer_arm(&pause, hal_clock_monotonic() + PAUSE_NS);
     }
@@ -68,6 +94,27 @@ void net_unlock(void)
         spin_unlock(&lock);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     } while (__atomic_load_n(&work, __ATOMIC_RELAXED) != 0 && spin_try_lock(&lock));
+}
+
+int net_wait(enum thread_state how, uint64_t deadline, bool (*condition)(void *), void *context)
+{
+    struct waiter waiter = {.condition = condition, .context = context, .thread = current_thread()};
+    net_lock();
+    list_push_back(&waiters, &waiter.node);
+    net_unlock(); /* which looks at the condition */
+    int result = 0;
+    for (;;) {
+        thread_prepare_sleep(how);
+        if (result != 0 || __atomic_load_n(&waiter.met, __ATOMIC_RELAXED)) {
+            thread_cancel_sleep();
+            break;
+        }
+        result = thread_sleep(deadline);
+    }
+    net_lock();
+    list_remove(&waiter.node);
+    net_unlock();
+    return waiter.met ? 0 : result;
 }
 
 void net_request(enum net_work bit)

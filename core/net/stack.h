@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/sched/sched.h"
 #include "lwip/ip_addr.h"
 #include "lwip/netif.h"
 #include "netdev.h"
@@ -26,6 +27,11 @@ enum net_work {
     NET_WORK_TIMERS = 2,  /* a timer may be due */
 };
 void net_request(enum net_work work);
+
+/* Sleeps (`how`: as thread_prepare_sleep) until `condition` holds, which is called with the lock
+ * held whenever something may have changed: 0, -ETIMEDOUT, -EINTR. Not for what changes often: it
+ * is work for every packet. Thread context, no lock held. */
+int net_wait(enum thread_state how, uint64_t deadline, bool (*condition)(void *), void *context);
 
 /* Whether memory is so short that no more is to be queued. Any context. */
 bool net_memory_is_short(void);
@@ -55,6 +61,7 @@ struct net_interface {
     uint64_t polled; /* bit per queue that has something to poll; atomic */
     uint64_t flush;  /* bit per transmit queue that holds frames the device has not been told of */
     struct net_backlog *backlog; /* per queue: frames that the device had no room for */
+    unsigned in_flight;          /* frames that the device has and has not given back */
     bool link_changed;           /* atomic */
 };
 
@@ -72,6 +79,9 @@ void net_devices_flush(void);
 
 /* Delivers packets that this machine has sent to itself. Whether it has left some. */
 bool net_loopback_poll(void);
+
+/* Has the devices say when they have sent what they were given. Whether all has gone. */
+bool net_devices_drain(void);
 
 /* Whether datagrams wait for room in a device: no more are taken then, and net_backlog_gone is
  * called when they are gone (udp.c). */

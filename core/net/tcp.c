@@ -304,7 +304,7 @@ void tcp_unreachable(const ip_addr_t *local, uint16_t local_port, const ip_addr_
     }
     struct tcp_socket *tcp = pcb->callback_arg;
     detach(tcp);
-    tcp_abort(pcb);
+    tcp_abandon(pcb, 0); /* a reset would not arrive either */
     socket_set_error(&tcp->inet.socket, number);
     set_phase(tcp, TCP_GONE);
     socket_notify(&tcp->inet.socket, POLLIN | POLLOUT | POLLWRNORM | POLLRDHUP | POLLHUP | POLLERR);
@@ -934,23 +934,28 @@ static int tcp_shutdown_socket(struct socket *socket, int how)
 }
 
 /* As Linux: what nobody has read, or SO_LINGER with 0 seconds, ends the connection with a reset. */
+static void close_connection(struct tcp_socket *tcp)
+{
+    struct tcp_pcb *pcb = tcp->pcb;
+    detach(tcp);
+    if (tcp->received != 0 || tcp->stalled != NULL || tcp->inet.socket.options.linger == 0) {
+        tcp_abort(pcb);
+        return;
+    }
+    pcb->rcv_wnd = TCP_WND_MAX(pcb); /* else lwIP takes it that not all was read */
+    if (tcp_close(pcb) != ERR_OK) {
+        tcp_abort(pcb);
+    }
+}
+
 static void tcp_release(struct socket *socket)
 {
     struct tcp_socket *tcp = tcp_of(socket);
     net_lock();
-    struct tcp_pcb *pcb = tcp->pcb;
     if (tcp->phase == TCP_LISTENING) {
         stop_listening(tcp);
-    } else if (pcb != NULL) {
-        detach(tcp);
-        if (tcp->received != 0 || tcp->stalled != NULL || socket->options.linger == 0) {
-            tcp_abort(pcb);
-        } else {
-            pcb->rcv_wnd = TCP_WND_MAX(pcb); /* else lwIP takes it that not all was read */
-            if (tcp_close(pcb) != ERR_OK) {
-                tcp_abort(pcb);
-            }
-        }
+    } else if (tcp->pcb != NULL) {
+        close_connection(tcp);
     }
     inet_unbind(&tcp->inet);
     net_unlock();
@@ -960,6 +965,35 @@ static void tcp_release(struct socket *socket)
         send_buffer_put(tcp->stalled);
     }
     kfree(tcp);
+}
+
+void tcp_close_all(void)
+{
+    for (struct tcp_pcb *pcb = tcp_active_pcbs, *next; pcb != NULL; pcb = next) {
+        struct tcp_socket *tcp = pcb->callback_arg; /* the listener's while it is half open */
+        next = pcb->next;
+        if (tcp == NULL || tcp->pcb != pcb) {
+            continue;
+        }
+        if (tcp->stalled != NULL) {
+            tcp->write_shut = true; /* data_acknowledged does the rest */
+            continue;
+        }
+        close_connection(tcp);
+        set_phase(tcp, TCP_GONE);
+    }
+}
+
+bool tcp_has_unacknowledged(void)
+{
+    for (const struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        bool unsent =
+            pcb->unsent != NULL || pcb->unacked != NULL || (pcb->flags & TF_CLOSEPEND) != 0;
+        if (unsent && pcb->state >= ESTABLISHED && !inet_is_own(&pcb->remote_ip)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* --- options

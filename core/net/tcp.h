@@ -42,7 +42,14 @@ uint16_t tcp_segment_size(const struct tcp_hdr *header, const uint8_t *addresses
 /* lwIP frees the control block. */
 void tcp_control_block_freed(struct tcp_pcb *pcb);
 
-/* An ICMP error (`number`: errno) has come for a connection with these ends. */
+/* The program has ended: closes all connections, as close(2) does. */
+void tcp_close_all(void);
+
+/* Whether the peer of any connection off this machine has not acknowledged all that it was sent,
+ * the end included. */
+bool tcp_has_unacknowledged(void);
+
+/* A segment of a connection with these ends cannot be delivered (`number`: errno). */
 void tcp_unreachable(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                      uint16_t remote_port, int number);
 

@@ -11,6 +11,9 @@ void core_return_to_user(struct regs *regs)
         __atomic_and_fetch(&thread->work, ~(uint32_t)WORK_FRAME, __ATOMIC_RELAXED);
     }
     hal_irq_enable();
+    if ((work & WORK_STOP) != 0) {
+        thread_stop();
+    }
     if ((work & WORK_RESCHEDULE) != 0) {
         thread_yield();
     }

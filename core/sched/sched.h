@@ -28,6 +28,7 @@ enum {
     WORK_SIGNAL = 1,     /* a signal may be deliverable */
     WORK_RESCHEDULE = 2, /* somebody else should run */
     WORK_FRAME = 4,      /* nothing but to leave the kernel by its whole frame; the HAL's own */
+    WORK_STOP = 8,       /* the process is ending: the thread stops for good */
 };
 
 struct signal_thread;
@@ -123,6 +124,14 @@ void thread_discard(struct thread *thread);
 /* Ends the calling thread; its stack is freed later. */
 _Noreturn void thread_exit(void);
 
+/* For the process's end: the program's other threads, and those that it still starts, run no more
+ * of the program, and their sleeps end as by a signal. They stop on their way out of the kernel,
+ * some time after this has returned. Thread context, no lock held. */
+void thread_stop_others(void);
+
+/* Stops the calling thread for good; it is not freed. */
+_Noreturn void thread_stop(void);
+
 /* Finds a thread by its id and calls `fn` with it while it cannot go away. -ESRCH when there is
  * none, else what `fn` returns. `fn` may take LOCK_SIGNAL. */
 int thread_with(int32_t tid, int (*fn)(struct thread *, void *), void *context);
@@ -152,7 +161,8 @@ void thread_notify_signal(struct thread *thread);
 /* Lets others run first. */
 void thread_yield(void);
 
-/* Whether a deliverable signal is pending for the current thread (core/signal). */
+/* Whether a deliverable signal is pending for the current thread, or the process is ending
+ * (core/signal). */
 bool thread_signal_pending(void);
 
 /* Sleeping lock for long sections that may block or fault; not from interrupts. First come, first

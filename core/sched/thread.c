@@ -25,6 +25,7 @@ static struct {
     uintptr_t free_stacks; /* tops of unused stacks, each linked through the word below its top; 0:
                               none */
     uintptr_t next_slot;
+    bool stopping; /* the process is ending */
 } threads = {
     .lock = SPINLOCK_INIT(LOCK_THREADS),
     .next_tid = 1,
@@ -167,6 +168,9 @@ void thread_register(struct thread *thread)
     }
     list_push_back(bucket(thread->tid), &thread->all_node);
     threads.count++;
+    if (threads.stopping) {
+        thread->work |= WORK_STOP; /* it has not been started yet */
+    }
     spin_unlock_irqrestore(&threads.lock, irq);
 }
 
@@ -188,6 +192,31 @@ void thread_exit(void)
     signal_thread_free(thread);
     hal_irq_disable();
     sched_exit();
+}
+
+static bool request_stop(struct thread *thread, void *self)
+{
+    if (thread != self) {
+        __atomic_or_fetch(&thread->work, WORK_STOP, __ATOMIC_SEQ_CST);
+        thread_notify_signal(thread);
+    }
+    return true;
+}
+
+void thread_stop_others(void)
+{
+    bool irq = spin_lock_irqsave(&threads.lock);
+    threads.stopping = true;
+    spin_unlock_irqrestore(&threads.lock, irq);
+    thread_for_each(request_stop, current_thread());
+}
+
+void thread_stop(void)
+{
+    for (;;) {
+        thread_prepare_sleep(THREAD_SLEEPING);
+        thread_sleep(UINT64_MAX);
+    }
 }
 
 void thread_free(struct thread *thread)

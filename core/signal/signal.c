@@ -240,7 +240,7 @@ bool signal_pending(void)
 bool thread_signal_pending(void)
 {
     uint32_t work = __atomic_load_n(&current_thread()->work, __ATOMIC_ACQUIRE);
-    return (work & WORK_SIGNAL) != 0;
+    return (work & (WORK_SIGNAL | WORK_STOP)) != 0;
 }
 
 /* --- sending

@@ -11,6 +11,7 @@
 #include "core/lib/log.h"
 #include "core/lib/string.h"
 #include "core/mm/kmalloc.h"
+#include "core/net/net.h"
 #include "core/sched/futex.h"
 #include "core/sched/sched.h"
 #include "core/sched/sched_internal.h"
@@ -23,25 +24,28 @@
  * --------------------------------------------------------------------------------------------------------
  */
 
-/* Somebody else ends the process. */
-_Noreturn static void wait_for_the_end(void)
-{
-    for (;;) {
-        thread_prepare_sleep(THREAD_SLEEPING);
-        thread_sleep(UINT64_MAX);
-    }
-}
-
-void process_exit(int status)
+/* As on Linux nothing that has been written is lost: files are written back (`sync`), and what was
+ * sent goes out. */
+static _Noreturn void end(int status, bool sync)
 {
     static bool ending;
     char record[16];
     if (__atomic_exchange_n(&ending, true, __ATOMIC_ACQ_REL)) {
-        wait_for_the_end();
+        thread_stop(); /* somebody else ends the process */
     }
+    thread_stop_others();
+    if (sync) {
+        fs_sync();
+    }
+    net_finish();
     int length = format(record, sizeof(record), "%cX%d\n", HOSTLINK_ESCAPE, status & 0xff);
     hal_console_write(HAL_STREAM_CONTROL, record, (size_t)length);
     hal_shutdown(HAL_SHUTDOWN_EXIT, status & 0xff);
+}
+
+void process_exit(int status)
+{
+    end(status, false);
 }
 
 /* What a shell prints for a program that a signal has ended (strsignal(3)); nothing for those that
@@ -86,16 +90,14 @@ void process_kill(int signal)
 
 long sys_exit_group(struct syscall_args *a)
 {
-    fs_sync();
-    process_exit((int)a->arg[0]);
+    end((int)a->arg[0], true);
 }
 
 long sys_exit(struct syscall_args *a)
 {
     struct thread *thread = current_thread();
     if (thread_count() == 1) {
-        fs_sync();
-        process_exit((int)a->arg[0]);
+        end((int)a->arg[0], true);
     }
     futex_exit_robust_list(thread->robust_list, thread->tid);
     if (thread->clear_tid != 0) {

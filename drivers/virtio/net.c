@@ -415,9 +415,10 @@ static bool enable_interrupt(struct netdev *netdev, unsigned index)
     struct net_queue *queue = queue_of(netdev, index);
     bool idle = virtqueue_enable_interrupt(queue->rx, 1);
     /* Frames that are sent are reclaimed at the next poll, whatever calls for it; they get an
-     * interrupt of their own only when there are many, or somebody waits for room. */
+     * interrupt of their own only when there are many, or somebody waits for room or the end. */
     unsigned in_flight = virtqueue_in_flight(queue->tx);
     if (in_flight != 0 && (in_flight >= virtqueue_size(queue->tx) / 4 ||
+                           __atomic_load_n(&netdev->draining, __ATOMIC_RELAXED) ||
                            __atomic_load_n(&queue->transmit.starved, __ATOMIC_SEQ_CST))) {
         idle = virtqueue_enable_interrupt(queue->tx, (in_flight + 1) / 2) && idle;
     }

@@ -86,7 +86,9 @@ struct netdev {
     uint32_t transmit_max; /* largest frame with segment_version set, bytes; 65550 at most */
     unsigned queue_count;  /* pairs of a receive and a transmit queue, 1 .. HAL_MAX_CPUS */
     bool link_up;          /* atomic; changes come with core_net_link_changed */
-    struct {               /* counted by the driver; frames and bytes; atomic */
+    bool draining; /* set by core for good, atomic: enable_interrupt has the device interrupt
+                      whatever little is in flight */
+    struct {       /* counted by the driver; frames and bytes; atomic */
         uint64_t rx_frames, rx_bytes, rx_dropped, rx_errors;
         uint64_t tx_frames, tx_bytes, tx_dropped, tx_errors;
     } statistics;

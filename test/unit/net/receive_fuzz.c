@@ -17,6 +17,7 @@
 #include "core/net/families.h"
 #include "core/net/inet.h"
 #include "core/net/interface.h"
+#include "core/net/net.h"
 #include "core/options.h"
 #include "core/sched/sched.h"
 #include "core/time/timer.h"
@@ -176,8 +177,14 @@ void thread_cancel_sleep(void)
 
 int thread_sleep(uint64_t deadline)
 {
-    (void)deadline;
+    uint64_t second = now + 1000000000;
+    pass_time((deadline < second ? deadline : second) - now);
     return -ETIMEDOUT;
+}
+
+void thread_wake(struct thread *thread)
+{
+    CHECK(thread == current_thread());
 }
 
 void interface_register(const struct interface_source *source)
@@ -613,6 +620,9 @@ int main(int argc, char **argv)
             pass_time(test_random(&state) % 300000000);
         }
     }
+    uint64_t end = now;
+    net_finish();
+    CHECK(now <= end + 10000000000, "%lu ns", now - end);
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         if (connections[i] != NULL) {
             connections[i]->operations->release(connections[i]);

@@ -20,10 +20,6 @@ func main() {
 			_, err = io.Copy(struct{ io.Writer }{connection}, struct{ io.Reader }{connection})
 			connection.Close()
 		}
-		// The machine's end drops what is not sent yet: the client says when it has all.
-		if err == nil {
-			_, err = listener.Accept()
-		}
 	}
 	if err != nil {
 		fmt.Println(err)
