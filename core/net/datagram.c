@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* UDP sockets, ICMP datagram sockets ("ping" sockets, icmp(7)), and what becomes of errors that
- * ICMP and the search for neighbours report. Datagrams wait at their socket as the pbufs that they
- * came in. Guarded by the network lock but where a field says otherwise. */
+/* UDP sockets, ICMP datagram sockets ("ping" sockets, icmp(7)), raw sockets, and what becomes of
+ * errors that ICMP and the search for neighbours report. Datagrams wait at their socket as the
+ * pbufs that they came in. Guarded by the network lock but where a field says otherwise. */
 #include <linux/errno.h>
 #include <linux/in.h>
 #include <linux/in6.h>
@@ -38,7 +38,8 @@ struct datagram {
 struct datagram_socket {
     struct inet_socket inet; /* first */
     struct udp_pcb *udp;     /* one of the two */
-    struct raw_pcb *raw;
+    struct raw_pcb *raw;     /* ICMP datagrams, and SOCK_RAW */
+    uint32_t filter[8];      /* bit per type of ICMP message that a raw socket does not get */
     struct datagram *first, **end;
     uint32_t waiting; /* bytes with overhead; read by anybody */
     bool read_shut, write_shut;
@@ -50,6 +51,18 @@ static struct list all = LIST_INIT(all);
 static struct datagram_socket *datagram_of(struct socket *socket)
 {
     return (struct datagram_socket *)socket;
+}
+
+/* Whether it is an ICMP datagram socket. */
+static bool is_ping(const struct datagram_socket *socket)
+{
+    return socket->udp == NULL && socket->inet.socket.type == SOCK_DGRAM;
+}
+
+static bool is_icmp(const struct datagram_socket *socket)
+{
+    return socket->inet.socket.protocol ==
+           (socket->inet.socket.domain == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 
 /* --- receiving
@@ -90,7 +103,15 @@ static void udp_arrived(void *argument, struct udp_pcb *pcb, struct pbuf *data,
                         const ip_addr_t *from, uint16_t port)
 {
     (void)pcb;
-    queue(argument, data, from, port);
+    struct inet_socket *inet = argument;
+    const ip_addr_t *to = ip_current_dest_addr();
+    if (!ip_addr_ismulticast(to) && !ip_addr_isbroadcast(to, ip_current_input_netif())) {
+        inet = inet_share(inet, tcp_table_hash(from, port)); /* one flow, one socket */
+    } else if (!inet_wants_group(inet, to, ip_current_input_netif())) {
+        pbuf_free(data);
+        return;
+    }
+    queue((struct datagram_socket *)inet, data, from, port);
 }
 
 /* An echo reply goes to the socket whose "port" is the identifier. */
@@ -110,6 +131,30 @@ static uint8_t echo_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *pa
     struct pbuf *copy = pbuf_alloc(PBUF_RAW, (uint16_t)(packet->tot_len - header), PBUF_RAM);
     if (copy != NULL) {
         pbuf_copy_partial(packet, copy->payload, copy->tot_len, header);
+        queue(socket, copy, from, 0);
+    }
+    return 0; /* lwIP and other sockets see it too */
+}
+
+/* Any packet of the protocol, for IPv4 with its header: raw(7). */
+static uint8_t packet_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *packet,
+                              const ip_addr_t *from)
+{
+    (void)pcb;
+    struct datagram_socket *socket = argument;
+    uint16_t header = ip_current_header_tot_len();
+    if (socket->inet.remote_port != 0 && !ip_addr_eq(from, &socket->inet.remote)) {
+        return 0;
+    }
+    uint8_t type;
+    if (is_icmp(socket) && pbuf_copy_partial(packet, &type, 1, header) == 1 &&
+        (socket->filter[type / 32] >> type % 32 & 1) != 0) {
+        return 0;
+    }
+    uint16_t skip = IP_IS_V6(from) ? header : 0;
+    struct pbuf *copy = pbuf_alloc(PBUF_RAW, (uint16_t)(packet->tot_len - skip), PBUF_RAM);
+    if (copy != NULL) {
+        pbuf_copy_partial(packet, copy->payload, copy->tot_len, skip);
         queue(socket, copy, from, 0);
     }
     return 0; /* lwIP and other sockets see it too */
@@ -343,6 +388,52 @@ static void complete_echo(const struct datagram_socket *socket, struct pbuf *pac
     }
 }
 
+/* The program has made the header; what it may leave to the kernel is filled in (raw(7)). */
+static int complete_header(struct pbuf *packet, const struct sending *sending)
+{
+    struct ip_hdr *header = packet->payload;
+    if (packet->len < IP_HLEN || IPH_HL_BYTES(header) < IP_HLEN ||
+        IPH_HL_BYTES(header) > packet->len) {
+        return -EINVAL;
+    }
+    if (header->src.addr == 0) {
+        header->src.addr = ip_2_ip4(&sending->local)->addr;
+    }
+    if (header->_id == 0) {
+        IPH_ID_SET(header, (uint16_t)core_net_random());
+    }
+    IPH_LEN_SET(header, lwip_htons(packet->len));
+    IPH_CHKSUM_SET(header, 0);
+    IPH_CHKSUM_SET(header, inet_chksum(header, IPH_HL_BYTES(header)));
+    return 0;
+}
+
+static int send_raw(struct datagram_socket *socket, const struct sending *sending,
+                    struct pbuf *packet, struct netif *netif, bool loop)
+{
+    struct raw_pcb *pcb = socket->raw;
+    bool group = ip_addr_ismulticast(&sending->remote);
+    pcb->ttl = sending->ttl;
+    pcb->mcast_ttl = socket->inet.options.multicast_ttl;
+    pcb->tos = sending->tos;
+    raw_clear_flags(pcb, RAW_FLAGS_MULTICAST_LOOP | RAW_FLAGS_HDRINCL);
+    if (group && loop) {
+        raw_set_flags(pcb, RAW_FLAGS_MULTICAST_LOOP);
+    }
+    if (is_ping(socket)) {
+        complete_echo(socket, packet);
+    } else if (socket->inet.options.header_included && IP_IS_V4(&sending->remote)) {
+        int error = complete_header(packet, sending);
+        if (error != 0) {
+            return error;
+        }
+        raw_set_flags(pcb, RAW_FLAGS_HDRINCL);
+    } else if (pcb->chksum_reqd && packet->len < pcb->chksum_offset + 2) {
+        return -EINVAL;
+    }
+    return inet_error(raw_sendto_if_src(pcb, packet, &sending->remote, netif, &sending->local));
+}
+
 static int send_locked(struct datagram_socket *socket, struct sending *sending, struct pbuf *packet)
 {
     struct inet_socket *inet = &socket->inet;
@@ -363,27 +454,22 @@ static int send_locked(struct datagram_socket *socket, struct sending *sending, 
     if (error != 0) {
         return error;
     }
-    bool group = ip_addr_ismulticast(&sending->remote);
-    err_t result;
-    if (socket->udp != NULL) {
-        struct udp_pcb *pcb = socket->udp;
-        pcb->ttl = sending->ttl;
-        pcb->tos = sending->tos;
-        pcb->mcast_ttl = inet->options.multicast_ttl;
-        if (group && inet->options.multicast_loop) {
-            udp_set_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
-        } else {
-            udp_clear_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
-        }
-        result =
-            udp_sendto_if_src(pcb, packet, &sending->remote, sending->port, netif, &sending->local);
-    } else {
-        socket->raw->ttl = group ? inet->options.multicast_ttl : sending->ttl;
-        socket->raw->tos = sending->tos;
-        complete_echo(socket, packet);
-        result = raw_sendto_if_src(socket->raw, packet, &sending->remote, netif, &sending->local);
+    /* Loopback brings it back anyway. */
+    bool loop = inet->options.multicast_loop && net_interface_of(netif) != NULL;
+    if (socket->udp == NULL) {
+        return send_raw(socket, sending, packet, netif, loop);
     }
-    return inet_error(result);
+    struct udp_pcb *pcb = socket->udp;
+    pcb->ttl = sending->ttl;
+    pcb->tos = sending->tos;
+    pcb->mcast_ttl = inet->options.multicast_ttl;
+    if (loop && ip_addr_ismulticast(&sending->remote)) {
+        udp_set_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
+    } else {
+        udp_clear_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
+    }
+    return inet_error(
+        udp_sendto_if_src(pcb, packet, &sending->remote, sending->port, netif, &sending->local));
 }
 
 static long datagram_send(struct socket *base, struct socket_message *message)
@@ -411,7 +497,7 @@ static long datagram_send(struct socket *base, struct socket_message *message)
     if (error == 0 && length > DATAGRAM_MAX) {
         error = -EMSGSIZE;
     }
-    if (error == 0 && socket->raw != NULL && length < ICMP_HEADER) {
+    if (error == 0 && is_ping(socket) && length < ICMP_HEADER) {
         error = -EINVAL;
     }
     if (error == 0) {
@@ -426,7 +512,7 @@ static long datagram_send(struct socket *base, struct socket_message *message)
         return -ENOBUFS;
     }
     error = io_copy_from(&message->io, packet->payload, length);
-    if (error == 0 && socket->raw != NULL &&
+    if (error == 0 && is_ping(socket) &&
         *(uint8_t *)packet->payload !=
             (inet->socket.domain == AF_INET ? ICMP_ECHO : ICMP6_TYPE_EREQ)) {
         error = -EINVAL;
@@ -467,6 +553,8 @@ static int datagram_bind(struct socket *base, const union socket_address *name, 
         error = inet_error(udp_bind(socket->udp, &ip, socket->inet.local_port));
         struct netif *netif = inet_netif_by_index(base->options.bound_device);
         udp_bind_netif(socket->udp, netif);
+    } else if (error == 0 && base->type == SOCK_RAW) {
+        socket->raw->local_ip = ip;
     }
     net_unlock();
     return error;
@@ -551,15 +639,69 @@ static int datagram_shutdown(struct socket *base, int how)
     return 0;
 }
 
+/* Options of raw sockets: icmp(7), RFC 3542, 3.1 and 3.2. */
+enum {
+    LEVEL_RAW = 255,
+    ICMP_FILTER = 1,
+    ICMPV6_FILTER = 1,
+};
+
+static bool is_filter(const struct datagram_socket *socket, int level, int name)
+{
+    bool v4 = socket->inet.socket.domain == AF_INET;
+    return socket->inet.socket.type == SOCK_RAW && is_icmp(socket) &&
+           (v4 ? level == LEVEL_RAW && name == ICMP_FILTER
+               : level == IPPROTO_ICMPV6 && name == ICMPV6_FILTER);
+}
+
+static bool is_checksum(const struct datagram_socket *socket, int level, int name)
+{
+    return socket->inet.socket.type == SOCK_RAW && socket->inet.socket.domain == AF_INET6 &&
+           (level == IPPROTO_IPV6 || level == LEVEL_RAW) && name == IPV6_CHECKSUM;
+}
+
+static int set_checksum(struct datagram_socket *socket, const void *value, size_t size)
+{
+    int offset;
+    int error = inet_option_number(value, size, &offset);
+    if (error != 0 || is_icmp(socket) || offset > UINT8_MAX || (offset > 0 && offset % 2 != 0)) {
+        return -EINVAL; /* of ICMPv6 it is always made */
+    }
+    net_lock();
+    socket->raw->chksum_reqd = offset >= 0;
+    socket->raw->chksum_offset = offset >= 0 ? (uint8_t)offset : 0;
+    net_unlock();
+    return 0;
+}
+
 static int datagram_set_option(struct socket *base, int level, int name, const void *value,
                                size_t size)
 {
-    return inet_set_option((struct inet_socket *)base, level, name, value, size);
+    struct datagram_socket *socket = datagram_of(base);
+    if (is_filter(socket, level, name)) {
+        memcpy(socket->filter, value, LWIP_MIN(size, sizeof(socket->filter)));
+        return 0;
+    }
+    if (is_checksum(socket, level, name)) {
+        return set_checksum(socket, value, size);
+    }
+    return inet_set_option(&socket->inet, level, name, value, size);
 }
 
 static int datagram_get_option(struct socket *base, int level, int name, void *value, size_t *size)
 {
-    return inet_get_option((struct inet_socket *)base, level, name, value, size);
+    struct datagram_socket *socket = datagram_of(base);
+    if (is_filter(socket, level, name)) {
+        *size = LWIP_MIN(*size, base->domain == AF_INET ? sizeof(socket->filter[0])
+                                                        : sizeof(socket->filter));
+        memcpy(value, socket->filter, *size);
+        return 0;
+    }
+    if (is_checksum(socket, level, name)) {
+        return inet_option_store(value, size,
+                                 socket->raw->chksum_reqd ? socket->raw->chksum_offset : -1);
+    }
+    return inet_get_option(&socket->inet, level, name, value, size);
 }
 
 static void datagram_release(struct socket *base)
@@ -597,13 +739,15 @@ const struct socket_operations datagram_operations = {
     .release = datagram_release,
 };
 
-static int create(int domain, int protocol, bool udp, struct socket **out)
+static int create(int domain, int type, int protocol, struct socket **out)
 {
+    bool udp = protocol == IPPROTO_UDP && type == SOCK_DGRAM;
     struct datagram_socket *socket = kzalloc(sizeof(*socket));
     if (socket == NULL) {
         return -ENOMEM;
     }
-    inet_init(&socket->inet, &datagram_operations, domain, SOCK_DGRAM, protocol);
+    inet_init(&socket->inet, &datagram_operations, domain, type, protocol);
+    socket->inet.options.header_included = type == SOCK_RAW && protocol == IPPROTO_RAW;
     socket->end = &socket->first;
     net_lock();
     bool made;
@@ -624,8 +768,8 @@ static int create(int domain, int protocol, bool udp, struct socket **out)
         udp_recv(socket->udp, udp_arrived, socket);
     } else if (made) {
         ip_set_option(socket->raw, SOF_BROADCAST);
-        raw_recv(socket->raw, echo_arrived, socket);
-        if (domain == AF_INET6) {
+        raw_recv(socket->raw, type == SOCK_RAW ? packet_arrived : echo_arrived, socket);
+        if (protocol == IPPROTO_ICMPV6) {
             socket->raw->chksum_reqd = 1; /* RFC 3542, 3.1 */
             socket->raw->chksum_offset = 2;
         }
@@ -641,12 +785,17 @@ static int create(int domain, int protocol, bool udp, struct socket **out)
 
 int udp_socket_create(int domain, int protocol, struct socket **out)
 {
-    return create(domain, protocol, true, out);
+    return create(domain, SOCK_DGRAM, protocol, out);
 }
 
 int icmp_socket_create(int domain, int protocol, struct socket **out)
 {
-    return create(domain, protocol, false, out);
+    return create(domain, SOCK_DGRAM, protocol, out);
+}
+
+int raw_socket_create(int domain, int protocol, struct socket **out)
+{
+    return create(domain, SOCK_RAW, protocol, out);
 }
 
 /* --- packets that did not arrive

@@ -320,6 +320,34 @@ struct inet_socket *inet_next_bound(int protocol, uint16_t port, const struct in
     return NULL;
 }
 
+/* Whether `other` takes turns with `inet`. */
+static bool shares(const struct inet_socket *other, const struct inet_socket *inet)
+{
+    return other->socket.options.reuse_port && other->remote_port == 0 &&
+           other->socket.listening == inet->socket.listening &&
+           ip_addr_eq(&other->local, &inet->local) &&
+           IP_GET_TYPE(&other->local) == IP_GET_TYPE(&inet->local);
+}
+
+struct inet_socket *inet_share(struct inet_socket *inet, uint32_t number)
+{
+    if (!inet->socket.options.reuse_port || inet->remote_port != 0) {
+        return inet;
+    }
+    struct inet_socket *each = NULL;
+    uint32_t count = 0;
+    while ((each = inet_next_bound(inet->socket.protocol, inet->local_port, each)) != NULL) {
+        count += shares(each, inet);
+    }
+    uint32_t chosen = count != 0 ? number % count : 0;
+    while ((each = inet_next_bound(inet->socket.protocol, inet->local_port, each)) != NULL) {
+        if (shares(each, inet) && chosen-- == 0) {
+            return each;
+        }
+    }
+    return inet;
+}
+
 /* --- multicast
  * ------------------------------------------------------------------------------------
  */
@@ -383,16 +411,25 @@ static int change_membership(struct inet_socket *inet, bool join, ip_addr_t *gro
         return -ENOBUFS;
     }
     *membership = (struct inet_membership){NULL, *group, netif};
-    /* Loopback hears everything anyway, and has no group management. */
-    err_t result = net_interface_of(netif) == NULL ? ERR_OK
-                   : IP_IS_V6(group)               ? mld6_joingroup_netif(netif, ip_2_ip6(group))
-                                                   : igmp_joingroup_netif(netif, ip_2_ip4(group));
+    err_t result = IP_IS_V6(group) ? mld6_joingroup_netif(netif, ip_2_ip6(group))
+                                   : igmp_joingroup_netif(netif, ip_2_ip4(group));
     if (result != ERR_OK) {
         kfree(membership);
         return inet_error(result);
     }
     *link = membership;
     return 0;
+}
+
+bool inet_wants_group(const struct inet_socket *inet, const ip_addr_t *group,
+                      const struct netif *netif)
+{
+    const struct inet_membership *membership = inet->memberships;
+    while (membership != NULL &&
+           (membership->netif != netif || !ip_addr_eq(&membership->group, group))) {
+        membership = membership->next;
+    }
+    return membership != NULL || inet->options.multicast_all;
 }
 
 void inet_leave_all(struct inet_socket *inet)
@@ -451,6 +488,7 @@ static const struct plain_option plain_options[] = {
     PLAIN(LEVEL_IP, IP_MULTICAST_ALL, multicast_all, 1),
     PLAIN(LEVEL_IP, IP_MTU_DISCOVER, mtu_discover, 5),
     PLAIN(LEVEL_IP, IP_FREEBIND, freebind, 1),
+    PLAIN(LEVEL_IP, IP_HDRINCL, header_included, 1),
     PLAIN(LEVEL_IP, IP_RECVERR, receive_error, 1),
     PLAIN(LEVEL_IP, IP_PKTINFO, receive_pktinfo, 1),
     PLAIN(LEVEL_IP, IP_RECVTTL, receive_ttl, 1),
@@ -625,7 +663,8 @@ static int create(int domain, int type, int protocol, struct socket **out)
         }
         return -EPROTONOSUPPORT;
     case SOCK_RAW:
-        return -EPROTONOSUPPORT;
+        return protocol > 0 && protocol <= IPPROTO_RAW ? raw_socket_create(domain, protocol, out)
+                                                       : -EPROTONOSUPPORT;
     default:
         return -ESOCKTNOSUPPORT;
     }

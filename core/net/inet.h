@@ -18,7 +18,7 @@ struct inet_options {
     uint8_t multicast_interface;  /* index; 0: by the route */
     ip4_addr_t multicast_address; /* IP_MULTICAST_IF by address */
     uint8_t mtu_discover;
-    bool v6_only, freebind, receive_error;
+    bool v6_only, freebind, receive_error, header_included;
     bool receive_pktinfo, receive_ttl, receive_tos;    /* control data with each datagram, IPv4 */
     bool receive_pktinfo6, receive_ttl6, receive_tos6; /* and IPv6 */
 };
@@ -43,6 +43,7 @@ extern const struct socket_operations tcp_operations, datagram_operations;
 int tcp_socket_create(int domain, int protocol, struct socket **out);
 int udp_socket_create(int domain, int protocol, struct socket **out);
 int icmp_socket_create(int domain, int protocol, struct socket **out);
+int raw_socket_create(int domain, int protocol, struct socket **out);
 
 /* Listens for ICMP's errors. */
 void datagram_init(void);
@@ -87,9 +88,18 @@ struct netif *inet_netif_by_index(int index);
 /* A bound socket that `next` comes after (NULL: the first) with that port, for TCP or UDP. */
 struct inet_socket *inet_next_bound(int protocol, uint16_t port, const struct inet_socket *after);
 
+/* The socket that gets a connection, or a datagram, for `inet`: lwIP knows one of those that share
+ * a port by SO_REUSEPORT. Which one depends on `number`, equally distributed. */
+struct inet_socket *inet_share(struct inet_socket *inet, uint32_t number);
+
 /* Options of SOL_IP and SOL_IPV6; take the lock. -ENOPROTOOPT for another level. */
 int inet_set_option(struct inet_socket *inet, int level, int name, const void *value, size_t size);
 int inet_get_option(struct inet_socket *inet, int level, int name, void *value, size_t *size);
+
+/* Whether the socket gets datagrams for a group that this machine is a member of: without
+ * IP_MULTICAST_ALL only if the socket itself has joined it. */
+bool inet_wants_group(const struct inet_socket *inet, const ip_addr_t *group,
+                      const struct netif *netif);
 
 /* Leaves all groups. */
 void inet_leave_all(struct inet_socket *inet);

@@ -21,6 +21,7 @@
 #include "core/net/inet.h"
 #include "core/net/lwip/hooks.h"
 #include "core/sched/sched.h"
+#include "core/time/clock.h"
 #include "lwip/ip.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/prot/ip6.h"
@@ -69,6 +70,7 @@ struct tcp_socket {
     bool no_delay, cork;
     uint32_t keep_idle, keep_interval, keep_count; /* s, s, probes */
     uint32_t user_timeout;                         /* ms; 0: none */
+    uint32_t progress; /* tcp_ticks when the peer last acknowledged something, or had all */
 };
 
 static struct tcp_socket *tcp_of(struct socket *socket)
@@ -152,6 +154,25 @@ static void set_phase(struct tcp_socket *tcp, enum tcp_phase phase)
     __atomic_store_n(&tcp->phase, (uint8_t)phase, __ATOMIC_RELEASE);
 }
 
+/* TCP_USER_TIMEOUT (RFC 5482): how long what was sent may wait for its acknowledgement, and, with
+ * keep-alive, how long a peer that is asked may be silent. Called for each of lwIP's slow ticks. */
+static err_t check_user_timeout(void *argument, struct tcp_pcb *pcb)
+{
+    const struct tcp_socket *tcp = argument;
+    if (tcp == NULL) {
+        return ERR_OK;
+    }
+    bool waits = pcb->unsent != NULL || pcb->unacked != NULL;
+    uint32_t silent = waits                     ? tcp_ticks - tcp->progress
+                      : pcb->keep_cnt_sent != 0 ? tcp_ticks - pcb->tmr
+                                                : 0;
+    if ((uint64_t)silent * TCP_SLOW_INTERVAL < tcp->user_timeout) {
+        return ERR_OK;
+    }
+    tcp_abort(pcb); /* connection_failed says ETIMEDOUT */
+    return ERR_ABRT;
+}
+
 static void apply_options(struct tcp_socket *tcp)
 {
     struct tcp_pcb *pcb = tcp->pcb;
@@ -172,6 +193,7 @@ static void apply_options(struct tcp_socket *tcp)
     pcb->keep_idle = tcp->keep_idle * 1000;
     pcb->keep_intvl = tcp->keep_interval * 1000;
     pcb->keep_cnt = tcp->keep_count;
+    tcp_poll(pcb, tcp->user_timeout != 0 ? check_user_timeout : NULL, 1);
     if (tcp->no_delay) {
         tcp_nagle_disable(pcb);
     } else {
@@ -242,6 +264,7 @@ static err_t data_acknowledged(void *argument, struct tcp_pcb *pcb, uint16_t len
 {
     struct tcp_socket *tcp = argument;
     __atomic_fetch_sub(&tcp->queued, length, __ATOMIC_RELAXED);
+    tcp->progress = tcp_ticks;
     struct send_buffer *stalled = tcp->stalled;
     if (stalled != NULL &&
         tcp_write_buffer(pcb, stalled, 0, (uint16_t)stalled->length, 0) == ERR_OK) {
@@ -384,32 +407,13 @@ static int tcp_bind_socket(struct socket *socket, const union socket_address *na
  * ------------------------------------------------------------------------------------
  */
 
-/* With SO_REUSEPORT several listeners have the port and lwIP knows of one: they take turns. */
-static struct tcp_socket *next_listener(struct tcp_socket *listener)
-{
-    if (!listener->inet.socket.options.reuse_port) {
-        return listener;
-    }
-    struct inet_socket *next = &listener->inet;
-    do {
-        next = inet_next_bound(IPPROTO_TCP, listener->inet.local_port, next);
-        if (next == NULL) {
-            next = inet_next_bound(IPPROTO_TCP, listener->inet.local_port, NULL);
-        }
-    } while (next != &listener->inet &&
-             (!next->socket.listening || !ip_addr_eq(&next->local, &listener->inet.local)));
-    /* The one that has had its turn goes to the end. */
-    struct tcp_socket *chosen = (struct tcp_socket *)next;
-    return chosen->accept_count < listener->accept_count ? chosen : listener;
-}
-
 static err_t accepted(void *argument, struct tcp_pcb *pcb, err_t error)
 {
     struct tcp_socket *listener = argument;
     if (error != ERR_OK || pcb == NULL || listener == NULL) {
         return ERR_VAL;
     }
-    listener = next_listener(listener);
+    listener = (struct tcp_socket *)inet_share(&listener->inet, core_net_random());
     struct tcp_socket *tcp = net_memory_is_short() ? NULL : allocate();
     if (tcp == NULL) {
         return ERR_MEM; /* lwIP resets the connection */
@@ -590,6 +594,7 @@ static int start_connect(struct tcp_socket *tcp, ip_addr_t *remote, uint16_t por
             inet->remote_port = port;
             set_phase(tcp, TCP_CONNECTING);
             tcp->connect_pending = true;
+            tcp->progress = tcp_ticks;
             error = inet_error(tcp_connect(pcb, remote, port, connection_made));
         }
         if (error != 0) {
@@ -658,6 +663,9 @@ static int give(struct tcp_socket *tcp, const uint8_t *bytes, struct send_buffer
 {
     struct tcp_pcb *pcb = tcp->pcb;
     uint8_t flags = more || tcp->cork ? TCP_WRITE_FLAG_MORE : 0;
+    if (tcp->queued == 0) {
+        tcp->progress = tcp_ticks;
+    }
     err_t result = buffer != NULL
                        ? tcp_write_buffer(pcb, buffer, 0, (uint16_t)length, flags)
                        : tcp_write(pcb, bytes, (uint16_t)length, flags | TCP_WRITE_FLAG_COPY);
@@ -948,9 +956,38 @@ static void close_connection(struct tcp_socket *tcp)
     }
 }
 
+/* Whether the peer has acknowledged the end. */
+static bool has_closed(void *argument)
+{
+    const struct tcp_socket *tcp = argument;
+    const struct tcp_pcb *pcb = tcp->pcb;
+    return pcb == NULL || (pcb->state != FIN_WAIT_1 && pcb->state != CLOSING &&
+                           pcb->state != LAST_ACK && tcp->stalled == NULL);
+}
+
+/* SO_LINGER: close waits for so long until the peer has everything (socket(7)). */
+static void linger(struct tcp_socket *tcp)
+{
+    int32_t seconds = tcp->inet.socket.options.linger;
+    net_lock();
+    bool waits = seconds > 0 && tcp->phase == TCP_CONNECTED && tcp->received == 0;
+    if (waits && !tcp->write_shut) {
+        tcp->write_shut = true;
+        if (tcp->stalled == NULL) {
+            tcp_shutdown(tcp->pcb, 0, 1);
+        }
+    }
+    net_unlock();
+    if (waits) {
+        net_wait(THREAD_SLEEPING_SIGNAL, deadline_after((uint64_t)seconds * 1000000000), has_closed,
+                 tcp);
+    }
+}
+
 static void tcp_release(struct socket *socket)
 {
     struct tcp_socket *tcp = tcp_of(socket);
+    linger(tcp);
     net_lock();
     if (tcp->phase == TCP_LISTENING) {
         stop_listening(tcp);

@@ -33,6 +33,9 @@ struct tcp_pcb *tcp_table_find(const ip_addr_t *local, uint16_t local_port, cons
 bool tcp_table_has(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                    uint16_t remote_port);
 
+/* A number for an address that nobody else can foretell, the same each time. */
+uint32_t tcp_table_hash(const ip_addr_t *remote, uint16_t port);
+
 /* The MSS of the connection that a segment to be sent belongs to: `addresses` is where the source
  * and destination addresses begin in its IP header. 0: there is none. */
 uint16_t tcp_segment_size(const struct tcp_hdr *header, const uint8_t *addresses, bool v4);

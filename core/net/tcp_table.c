@@ -81,6 +81,11 @@ static uint64_t hash(const uint64_t key[2], const ip_addr_t *local, uint16_t loc
     return siphash(key, words, 5);
 }
 
+uint32_t tcp_table_hash(const ip_addr_t *remote, uint16_t port)
+{
+    return (uint32_t)hash(secret, remote, port, remote, port);
+}
+
 /* --- the table
  * ------------------------------------------------------------------------------------
  */

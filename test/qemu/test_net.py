@@ -119,13 +119,6 @@ def test_web_server_static_address(image):
     assert b"Hello from Go" in web.wait()
 
 
-def test_network(run):
-    """TCP, UDP, TLS, HTTP/2 over loopback, IPv4 and IPv6, and Go's words for what goes wrong."""
-    done = run("network", options=("-m", "256M", "--smp", "2"))
-    names = "interfaces datagrams failures proxy crowd https"
-    assert (done.status, done.stdout.split()) == (0, names.split()), done.stderr
-
-
 def test_services(run):
     """WebSocket, gRPC and DNS, by the packages that most programs use."""
     done = run("services", options=("-m", "256M", "--smp", "2"))

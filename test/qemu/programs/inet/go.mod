@@ -1,3 +1,0 @@
-module inet
-
-go 1.24
