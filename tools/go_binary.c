@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Recognises Go programs and reads their function table (layout: cmd/link/internal/ld/pcln.go,
  * runtime/symtab.go). */
+#define _GNU_SOURCE
 #include "tools/go_binary.h"
 
 #include <stdlib.h>
@@ -174,6 +175,12 @@ const char *go_file_function(const struct go_binary *binary)
                                             "openat2", "Openat2", "Stat",   "Lstat",
                                             "fstatat", "Fstatat", "Statx",  NULL};
     return find_call(binary, functions);
+}
+
+bool go_uses_roots(const struct go_binary *binary)
+{
+    static const char function[] = "crypto/x509.loadSystemRoots";
+    return binary->names && memmem(binary->names, binary->names_size, function, sizeof(function));
 }
 
 const uint8_t *go_function_code(const struct go_binary *binary, const struct go_function *function)

@@ -36,5 +36,9 @@ const char *go_socket_function(const struct go_binary *binary);
 /* The same for files: opening or looking at them, which the runtime alone does not. */
 const char *go_file_function(const struct go_binary *binary);
 
+/* Whether the program looks for the system's CA certificates; false when its names are not known.
+ */
+bool go_uses_roots(const struct go_binary *binary);
+
 /* The function's bytes. */
 const uint8_t *go_function_code(const struct go_binary *binary, const struct go_function *function);

@@ -17,6 +17,7 @@
 #include "tools/insn.h"
 #include "tools/mkfs.h"
 #include "tools/overlay.h"
+#include "tools/roots.h"
 
 #define MULTIBOOT2_MAGIC 0xe85250d6u
 #define MULTIBOOT2_SEARCH                                                                          \
@@ -597,6 +598,19 @@ static int read_files(const char *folder, struct buffer *files)
     return result;
 }
 
+/* The image's files: the folder that was given, with CA certificates if the program looks for some.
+ */
+static int collect_files(const struct go_binary *go, const struct link_options *options,
+                         struct buffer *files)
+{
+    if (!go_uses_roots(go) || (options->files && roots_present(options->files)))
+        return options->files ? read_files(options->files, files) : 0;
+    char *stage = roots_stage(options->files);
+    int result = stage ? read_files(stage, files) : -1;
+    free(stage);
+    return result;
+}
+
 int link_files(const char *binary, const char *name, const struct overlay *overlay,
                const struct link_options *options, const char *output)
 {
@@ -608,8 +622,7 @@ int link_files(const char *binary, const char *name, const struct overlay *overl
     if (elf_file_open(&program, binary) == 0 && go_binary_open(&go, &program) == 0 &&
         (!overlay || overlay_verify(overlay, &go) == 0)) {
         path = kernel_path(wants_network(&go, name, options->network), go_file_function(&go));
-        if (open_kernel(&kernel, path) == 0 &&
-            (!options->files || read_files(options->files, &files) == 0) &&
+        if (open_kernel(&kernel, path) == 0 && collect_files(&go, options, &files) == 0 &&
             link_image(&kernel, &go, name, &files, &image) == 0)
             result = write_file(output, image.bytes, image.size, 0755);
     }

@@ -342,7 +342,7 @@ static void visit_sockets(int family, int protocol, interface_visit_fn *visit, v
 void inet_start(void)
 {
     static const struct interface_source source = {next_interface, next_route, next_group,
-                                                  visit_sockets};
+                                                   visit_sockets};
     net_lock();
     net_timers_init();
     net_configure_init();
