@@ -10,9 +10,11 @@
 #include "core/lib/random.h"
 #include "core/lib/string.h"
 #include "core/mm/kmalloc.h"
+#include "core/net/lwip/hooks.h"
 #include "lwip/igmp.h"
 #include "lwip/ip.h"
 #include "lwip/mld6.h"
+#include "lwip/priv/nd6_priv.h"
 
 #define EPHEMERAL_FIRST 32768 /* ip_local_port_range of Linux */
 #define EPHEMERAL_LAST 60999
@@ -159,6 +161,34 @@ bool inet_is_own(const ip_addr_t *ip)
     return false;
 }
 
+/* Whether an IPv6 address is on the link or behind a router: lwIP takes the default interface for
+ * all others, and drops what it is given. */
+static bool has_way6(const ip6_addr_t *remote, struct netif *netif)
+{
+    if (net_interface_of(netif) == NULL || ip6_addr_ismulticast(remote) ||
+        ip6_addr_islinklocal(remote) || core_net_gateway6(netif) != NULL) {
+        return true;
+    }
+    for (int i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
+        if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) &&
+            ip6_addr_net_zoneless_eq(remote, netif_ip6_addr(netif, i))) {
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < LWIP_ND6_NUM_PREFIXES; i++) {
+        if (prefix_list[i].netif == netif &&
+            ip6_addr_net_zoneless_eq(remote, &prefix_list[i].prefix)) {
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < LWIP_ND6_NUM_ROUTERS; i++) {
+        if (default_router_list[i].neighbor_entry != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int inet_route(const struct inet_socket *inet, ip_addr_t *remote, ip_addr_t *local,
                struct netif **netif)
 {
@@ -191,7 +221,8 @@ int inet_route(const struct inet_socket *inet, ip_addr_t *remote, ip_addr_t *loc
     if (through == NULL) {
         through = ip_route(&inet->local, remote);
     }
-    if (through == NULL) {
+    if (through == NULL ||
+        (IP_IS_V6(remote) && !inet_is_own(remote) && !has_way6(ip_2_ip6(remote), through))) {
         return -ENETUNREACH;
     }
     if (IP_IS_V6(remote)) {

@@ -166,7 +166,8 @@ static err_t check_user_timeout(void *argument, struct tcp_pcb *pcb)
     uint32_t silent = waits                     ? tcp_ticks - tcp->progress
                       : pcb->keep_cnt_sent != 0 ? tcp_ticks - pcb->tmr
                                                 : 0;
-    if ((uint64_t)silent * TCP_SLOW_INTERVAL < tcp->user_timeout) {
+    if ((uint64_t)silent * TCP_SLOW_INTERVAL <=
+        tcp->user_timeout) { /* the first was a part of one */
         return ERR_OK;
     }
     tcp_abort(pcb); /* connection_failed says ETIMEDOUT */

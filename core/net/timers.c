@@ -179,6 +179,7 @@ static void every_second(void)
     ip6_reass_tmr();
     etharp_tmr();
     nd6_tmr();
+    dhcp_coarse_tmr();
 }
 
 static void group_timers(void)
@@ -197,11 +198,11 @@ static struct cycle {
     {group_timers, group_reports, IGMP_TMR_INTERVAL, NEVER},
     {dhcp_fine_tmr, dhcp_negotiates, DHCP_FINE_TIMER_MSECS, NEVER},
     {dhcp6_tmr, dhcp6_negotiates, DHCP6_TIMER_MSECS, NEVER},
-    {dhcp_coarse_tmr, has_device, DHCP_COARSE_TIMER_MSECS, NEVER},
 };
 
 _Static_assert(IP_TMR_INTERVAL == 1000 && ARP_TMR_INTERVAL == 1000 && ND6_TMR_INTERVAL == 1000 &&
-                   IP6_REASS_TMR_INTERVAL == 1000 && IGMP_TMR_INTERVAL == MLD6_TMR_INTERVAL,
+                   IP6_REASS_TMR_INTERVAL == 1000 && DHCP_COARSE_TIMER_MSECS == 1000 &&
+                   IGMP_TMR_INTERVAL == MLD6_TMR_INTERVAL,
                "timers that run together");
 
 static uint64_t cycles_due = NEVER; /* the earliest */

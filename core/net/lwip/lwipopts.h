@@ -49,6 +49,8 @@
 #define LWIP_IGMP 1
 #define LWIP_MULTICAST_TX_OPTIONS 1
 #define LWIP_DHCP 1
+#define DHCP_COARSE_TIMER_SECS 1 /* leases may be short */
+#define DHCP_TIMEOUT_SIZE_T u32_t
 #define LWIP_DHCP_DOES_ACD_CHECK 0
 #define LWIP_ACD 0
 #define LWIP_DHCP_MAX_DNS_SERVERS DNS_MAX_SERVERS
