@@ -4,10 +4,13 @@
 import concurrent.futures
 import glob
 import http.client
+import http.server
 import os
 import shutil
 import socket
+import ssl
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -119,10 +122,19 @@ def test_web_server_static_address(image):
     assert b"Hello from Go" in web.wait()
 
 
-def test_services(run):
-    """WebSocket, gRPC and DNS, by the packages that most programs use."""
-    done = run("services", options=("-m", "256M", "--smp", "2"))
-    assert (done.status, done.stdout.split()) == (0, ["websocket", "grpc", "dns"]), done.stderr
+@pytest.mark.parametrize(
+    "example, says",
+    (
+        ("https", "32 answers by HTTP/1.1\n32 answers by HTTP/2.0\n"),
+        ("websocket", "50 messages\n"),
+        ("grpc", "50 calls, 20 changes\n"),
+        ("dns", "20 lookups\n"),
+    ),
+)
+def test_service(run, example, says):
+    """A server and its client in one machine, by the packages that most programs use."""
+    done = run(example, options=("-m", "256M", "--smp", "2"))
+    assert done.status == 0 and done.stdout.endswith(says), (done.stdout, done.stderr)
 
 
 def wait_for(port):
@@ -162,5 +174,65 @@ def test_databases(run, postgres):
     guest.start("redis-server", "--port", redis, "--bind", "127.0.0.1", "--save", "")
     wait_for(redis)
     url = f"postgres://postgres@10.0.2.2:{postgres}/postgres?sslmode=disable"
-    done = run("services", f"10.0.2.2:{redis}", url, options=("-m", "256M"))
-    assert (done.status, done.stdout.split()) == (0, ["redis", "postgres"]), done.stderr
+    done = run("redis", f"10.0.2.2:{redis}")
+    assert (done.status, done.stdout) == (0, "counter 210\n"), done.stderr
+    done = run("postgres", url)
+    assert (done.status, done.stdout) == (0, "sum 40425\n"), done.stderr
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """A CA of the test's own, and an HTTPS server on the host that has its certificate: the CA's
+    file and the server's port."""
+    for words in (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.pem",
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=host -keyout host.key -out host.csr",
+        "x509 -req -in host.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out host.pem",
+    ):
+        (tmp_path / "names").write_text("subjectAltName = IP:10.0.2.2")
+        guest.succeed(guest.result("openssl", *words.split(), folder=tmp_path))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "host.pem", tmp_path / "host.key")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"trusted")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield tmp_path / "ca.pem", server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_ca_certificates(authority, tmp_path):
+    """The build machine's CA certificates go into the image of a program that looks for some, unless
+    the folder that is given has its own."""
+    bundle, port = authority
+    own = tmp_path / "own"
+    (own / "etc/ssl/certs").mkdir(parents=True)
+    (own / "etc/ssl/certs/ca-certificates.crt").write_bytes(bundle.read_bytes())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/data").write_text("x")
+    url = f"https://10.0.2.2:{port}/"
+    nothing, something = {"SSL_CERT_FILE": "/nonexistent"}, {"SSL_CERT_FILE": str(bundle)}
+    for options, env, trusts in (
+        ((), something, True),
+        ((), nothing, False),
+        (("--fs", tmp_path / "other"), something, True),
+        (("--fs", own), nothing, True),
+    ):
+        app = tmp_path / "app.elf"
+        guest.tool("build", "-o", app, *options, ".", folder=guest.ROOT / "examples/https", env=env)
+        done = guest.tool_result("run", app, "--", url)
+        if trusts:
+            assert (done.status, done.stdout) == (0, "trusted\n"), done.stderr
+        else:
+            assert done.status == 1 and "certificate signed by unknown authority" in done.stderr

@@ -18,7 +18,7 @@ def test_loopback(run):
     done = run("network", options=("-m", "256M", "--smp", "2", "--net", "none"))
     lines = done.stdout.splitlines()
     assert done.status == 0, done.stderr
-    assert len(lines) == 20 and all(line.endswith(" ok") for line in lines), done.stdout
+    assert len(lines) == 19 and all(line.endswith(" ok") for line in lines), done.stdout
 
 
 def free_port():
@@ -27,13 +27,15 @@ def free_port():
         return s.getsockname()[1]
 
 
-def ask(port, method, path, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(method, path, body)
-        return connection.getresponse().read()
-    finally:
-        connection.close()
+def connect(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=guest.TIMEOUT)
+    assert ask(connection, "GET", "/first") == b"hello /first"
+    return connection
+
+
+def ask(connection, method, path, body=None):
+    connection.request(method, path, body)
+    return connection.getresponse().read()
 
 
 @pytest.mark.parametrize(
@@ -65,17 +67,19 @@ def test_served(image, device, words):
                 if line == "serving\n":
                     break
             assert any("eth0: address 10.0.2.15" in line for line in said), said
-            assert ask(port, "GET", "/x") == b"hello /x"
+            first = connect(port)
             block = b"0123456789abcdef" * 4096
-            assert ask(port, "GET", "/bytes") == block * 256
+            assert ask(first, "GET", "/bytes") == block * 256
             body = block * 128
-            reply = ask(port, "PUT", "/sum", body).decode()
+            reply = ask(first, "PUT", "/sum", body).decode()
             assert reply == f"{len(body)} <nil> {hashlib.sha256(body).hexdigest()}"
+            # QEMU listens with a queue of one, and the host loses what comes faster: one after the other.
+            connections = [connect(port) for _ in range(32)]
             with concurrent.futures.ThreadPoolExecutor(32) as pool:
-                replies = list(pool.map(lambda i: ask(port, "GET", f"/{i}"), range(300)))
-            assert replies == [f"hello /{i}".encode() for i in range(300)]
+                replies = pool.map(lambda c: [ask(c, "GET", f"/{i}") for i in range(10)], connections)
+            assert list(replies) == [[f"hello /{i}".encode() for i in range(10)]] * 32
             with pytest.raises((http.client.HTTPException, OSError)):
-                ask(port, "GET", "/end")
+                ask(first, "GET", "/end")
             process.stdout.read()
             assert process.wait(30) == 0
         finally:

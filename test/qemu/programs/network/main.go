@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
 // Network checks itself: servers and clients in one machine over loopback, by the means of the net
-// package and of golang.org/x/net. Each check says "NAME ok" or what was wrong. With the argument
-// "serve" it is a web server instead, for clients outside.
+// package and of golang.org/x/net. Each check says "NAME ok" or what was wrong. With arguments it is a
+// server for clients outside, or a client (client.go).
 package main
 
 import (
@@ -48,7 +48,9 @@ func pair(address string) (client, server *net.TCPConn) {
 func serve() {
 	http.HandleFunc("/bytes", func(w http.ResponseWriter, r *http.Request) {
 		block := bytes.Repeat([]byte("0123456789abcdef"), 4096)
-		for i := 0; i < 256; i++ {
+		count := 256
+		fmt.Sscan(r.FormValue("blocks"), &count)
+		for range count {
 			w.Write(block)
 		}
 	})
@@ -65,8 +67,9 @@ func serve() {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "serve" {
-		serve()
+	if len(os.Args) > 1 {
+		command(os.Args[1:])
+		return
 	}
 	for _, check := range []struct {
 		name string
@@ -81,7 +84,6 @@ func main() {
 		{"window", window},
 		{"turns", turns},
 		{"options", options},
-		{"https", https},
 		{"edges", edges},
 		{"hangup", hangup},
 		{"pollable", pollable},

@@ -4,19 +4,12 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"sync"
@@ -245,51 +238,4 @@ func options() {
 	must(client.Write(make([]byte, 1000)))
 	client.Close()
 	want(time.Since(begin) < 30*time.Second, "close took %v", time.Since(begin))
-}
-
-// certificate is one for this machine, and a pool that trusts it.
-func certificate() (tls.Certificate, *x509.CertPool) {
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-		IsCA:         true, BasicConstraintsValid: true,
-	}
-	der := must(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))
-	pool := x509.NewCertPool()
-	pool.AddCert(must(x509.ParseCertificate(der)))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
-}
-
-// https is HTTP/1.1 and HTTP/2 over TLS, many requests at once on few connections.
-func https() {
-	cert, pool := certificate()
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "%s %s", r.Proto, r.URL.Path)
-	})
-	server := &http.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}}
-	l := listen("127.0.0.1:0")
-	go server.ServeTLS(l, "", "")
-	defer server.Close()
-	for _, two := range []bool{false, true} {
-		client := &http.Client{Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: two}}
-		proto := map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[two]
-		var group sync.WaitGroup
-		for i := range 32 {
-			group.Add(1)
-			go func() {
-				defer group.Done()
-				response := must(client.Get(fmt.Sprintf("https://%s/%d", l.Addr(), i)))
-				body := must(io.ReadAll(response.Body))
-				response.Body.Close()
-				want(string(body) == fmt.Sprintf("%s /%d", proto, i), "%q", body)
-			}()
-		}
-		group.Wait()
-		client.CloseIdleConnections()
-	}
 }

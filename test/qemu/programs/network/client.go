@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// dial says how connections to each address begin.
+func dial(addresses []string) {
+	for _, address := range addresses {
+		c, err := net.DialTimeout("tcp", address, 20*time.Second)
+		if err == nil {
+			c.Close()
+		}
+		fmt.Println(err)
+	}
+}
+
+// silence is a peer that is gone, with TCP_USER_TIMEOUT and with SO_LINGER.
+func silence(address string) {
+	const seconds = 2
+	c := must(net.Dial("tcp", address)).(*net.TCPConn)
+	control(c, func(fd int) { unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, seconds*1000) })
+	must(c.Write([]byte("lost")))
+	begin := time.Now()
+	_, err := c.Read(make([]byte, 1))
+	took := time.Since(begin)
+	want(took >= seconds*time.Second, "the connection ended after %v", took)
+	fmt.Println(err)
+	c.Close()
+	c = must(net.Dial("tcp", address)).(*net.TCPConn)
+	c.SetLinger(seconds)
+	must(c.Write([]byte("lost")))
+	begin = time.Now()
+	c.Close()
+	took = time.Since(begin)
+	want(took >= seconds*time.Second, "close took %v", took)
+	fmt.Println("closed")
+}
+
+// send sends numbered datagrams as fast as it can, and ends at once.
+func send(address string, count int) {
+	c := must(net.Dial("udp", address))
+	b := make([]byte, 1000)
+	for i := range count {
+		binary.BigEndian.PutUint32(b, uint32(i))
+		must(c.Write(b))
+	}
+	fmt.Println("sent")
+}
+
+// lookup asks the name servers, and says how long that took.
+func lookup(name string) {
+	begin := time.Now()
+	addresses, err := new(net.Resolver).LookupHost(context.Background(), name)
+	fmt.Println(len(addresses), err, time.Since(begin).Milliseconds())
+}
+
+// addresses says each address of the first device when it comes, and echoes by UDP until it is told to
+// end.
+func addresses() {
+	c := must(net.ListenPacket("udp4", ":7"))
+	go func() {
+		for last := ""; ; time.Sleep(50 * time.Millisecond) {
+			text := "none"
+			for _, address := range must(must(net.InterfaceByName("eth0")).Addrs()) {
+				if ip := address.(*net.IPNet).IP.To4(); ip != nil {
+					text = ip.String()
+				}
+			}
+			if text != last {
+				fmt.Println("address", text)
+			}
+			last = text
+		}
+	}()
+	b := make([]byte, 2000)
+	for {
+		n, from, err := c.ReadFrom(b)
+		want(err == nil, "%v", err)
+		must(c.WriteTo(b[:n], from))
+		if string(b[:n]) == "end" {
+			return
+		}
+	}
+}
+
+// command runs what the arguments name.
+func command(words []string) {
+	switch words[0] {
+	case "serve":
+		serve()
+	case "dial":
+		dial(words[1:])
+	case "silence":
+		silence(words[1])
+	case "send":
+		send(words[1], must(strconv.Atoi(words[2])))
+	case "lookup":
+		lookup(words[1])
+	case "addresses":
+		addresses()
+	default:
+		io.WriteString(os.Stderr, "no such command\n")
+		os.Exit(2)
+	}
+}
