@@ -5,6 +5,7 @@
  * changes of slots; pool_lock the unused struct files. */
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
+#include "core/fs/notify.h"
 #include "core/mm/page.h"
 
 /* --- struct file
@@ -89,6 +90,9 @@ static void file_release(struct file *file)
     }
     if (file->inode != NULL) {
         locks_release(file);
+        if ((file->flags & O_PATH) == 0) {
+            notify_file(file, file_writable(file) ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
+        }
     }
     if (file->operations != NULL && file->operations->release != NULL) {
         file->operations->release(file);

@@ -74,6 +74,9 @@ SYSCALL_HANDLER(epoll_create) /* 213 */
 SYSCALL_HANDLER(fadvise64) /* 221 */
 SYSCALL_HANDLER(epoll_wait) /* 232 */
 SYSCALL_HANDLER(epoll_ctl) /* 233 */
+SYSCALL_HANDLER(inotify_init) /* 253 */
+SYSCALL_HANDLER(inotify_add_watch) /* 254 */
+SYSCALL_HANDLER(inotify_rm_watch) /* 255 */
 SYSCALL_HANDLER(openat) /* 257 */
 SYSCALL_HANDLER(mkdirat) /* 258 */
 SYSCALL_HANDLER(mknodat) /* 259 */
@@ -101,6 +104,7 @@ SYSCALL_HANDLER(eventfd2) /* 290 */
 SYSCALL_HANDLER(epoll_create1) /* 291 */
 SYSCALL_HANDLER(dup3) /* 292 */
 SYSCALL_HANDLER(pipe2) /* 293 */
+SYSCALL_HANDLER(inotify_init1) /* 294 */
 SYSCALL_HANDLER(preadv) /* 295 */
 SYSCALL_HANDLER(pwritev) /* 296 */
 SYSCALL_HANDLER(syncfs) /* 306 */

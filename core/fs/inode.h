@@ -91,6 +91,7 @@ struct inode {
     uint64_t pages;                     /* of memory that hold its contents; the owner's lock */
     int64_t atime, mtime, ctime, birth; /* ns since 1970 */
     struct rwlock lock;                 /* the contents */
+    struct inotify_watch *watches;      /* core/fs/inotify.c */
     void *data;                         /* a named pipe's struct pipe; the owner's */
 };
 
@@ -224,12 +225,19 @@ int dentry_anonymous(struct filesystem *filesystem, struct inode *inode, struct 
  * (may be NULL) tells that it has no name any more. */
 char *dentry_path(struct dentry *dentry, char *buffer, size_t size, bool *deleted);
 
+/* The directory that has the name, with a reference, and the name as it is now, of at most NAME_MAX
+ * bytes, or was before it was removed (*unlinked). NULL: there is none. */
+struct inode *dentry_name(struct dentry *dentry, char *name, size_t *length, bool *unlinked);
+
 /* Puts a struct linux_dirent64 into `room` bytes at `to`: its size, or 0 when it does not fit. */
 size_t put_dirent(char *to, size_t room, const char *name, size_t length, uint64_t number,
                   unsigned type, uint64_t next);
 
 /* Opens what the dentry stands for; takes a reference of its own. */
 int dentry_open(struct dentry *dentry, uint32_t flags, struct file **out);
+
+/* What a path of the program stands for, with a reference. `flags`: WALK_FOLLOW, WALK_DIRECTORY. */
+int path_dentry(uintptr_t path, unsigned flags, struct dentry **out);
 
 /* For files that a fresh system has where the root has none of that name: a regular file with this
  * text, a symbolic link to `target`. -EEXIST. */

@@ -7,6 +7,7 @@
 
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
+#include "core/fs/notify.h"
 #include "core/signal/restart.h"
 #include "core/signal/signal.h"
 
@@ -68,6 +69,15 @@ static long restartable(long done)
     return done == -EINTR ? -ERESTARTSYS : done;
 }
 
+/* Tells who watches the file what has been done. */
+static inline long told(struct file *file, bool write, long done)
+{
+    if (done > 0) {
+        notify_file(file, write ? IN_MODIFY : IN_ACCESS);
+    }
+    return done;
+}
+
 /* `at`: a position of the caller's own; NULL: the file's. */
 static long transfer(struct file *file, struct io_vector *io, bool write, uint64_t *at)
 {
@@ -80,15 +90,15 @@ static long transfer(struct file *file, struct io_vector *io, bool write, uint64
         return !write && file->inode != NULL && inode_is_directory(file->inode) ? -EISDIR : -EINVAL;
     }
     if (file->offset_lock == NULL) {
-        return at != NULL ? -ESPIPE : restartable(operation(file, io, NULL));
+        return at != NULL ? -ESPIPE : told(file, write, restartable(operation(file, io, NULL)));
     }
     if (at != NULL) {
-        return operation(file, io, at);
+        return told(file, write, operation(file, io, at));
     }
     mutex_lock(file->offset_lock);
     long done = operation(file, io, &file->offset);
     mutex_unlock(file->offset_lock);
-    return done;
+    return told(file, write, done);
 }
 
 static long transfer_kernel(struct file *file, void *bytes, size_t size, bool write,
@@ -387,6 +397,7 @@ static long copy_between(struct file *in, uint64_t *in_at, struct file *out, uin
             in->operations->unmap_page(in, at - within, physical);
             if (done > 0) {
                 *in_at += (uint64_t)done;
+                notify_file(in, IN_ACCESS);
             }
         } else {
             piece = file_read(in, bounce, MIN(size, BOUNCE), in_at);

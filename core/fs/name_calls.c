@@ -11,6 +11,7 @@
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
+#include "core/fs/notify.h"
 #include "core/mm/page.h"
 #include "core/time/clock.h"
 
@@ -107,6 +108,18 @@ static void finish(struct user_path *path, struct walk *walk)
     path_free(path);
 }
 
+int path_dentry(uintptr_t address, unsigned flags, struct dentry **out)
+{
+    struct user_path path;
+    struct walk walk;
+    int result = walk_user(AT_FDCWD, address, flags, &path, &walk);
+    if (result == 0) {
+        *out = dentry_get(walk.dentry);
+        finish(&path, &walk);
+    }
+    return result;
+}
+
 static unsigned walk_flags(unsigned at_flags)
 {
     return ((at_flags & AT_SYMLINK_NOFOLLOW) != 0 ? 0 : WALK_FOLLOW) |
@@ -145,6 +158,9 @@ static int open_dentry(struct dentry *dentry, uint32_t flags, bool created, stru
         if (result != 0) {
             file_put(*out);
         }
+    }
+    if (result == 0 && truncate) {
+        notify_dentry(dentry, IN_MODIFY);
     }
     return result;
 }
@@ -280,6 +296,9 @@ static long open_user(int directory, uintptr_t address, uint32_t flags, uint32_t
     }
     result = open_text(directory, path.text, flags, mode, resolve, &file);
     path_free(&path);
+    if (result == 0 && (flags & O_PATH) == 0) {
+        notify_file(file, IN_OPEN);
+    }
     return result != 0 ? result : fd_install(file, (flags & O_CLOEXEC) != 0, 0);
 }
 
@@ -986,7 +1005,7 @@ long sys_fstatfs(struct syscall_args *a)
 /* --- attributes: changing
  * ------------------------------------------------------------------------------------------- */
 
-static long change_inode(struct inode *inode, const struct inode_changes *changes)
+static long change_attributes(struct inode *inode, const struct inode_changes *changes)
 {
     struct filesystem *filesystem = inode->filesystem;
     if (filesystem->read_only) {
@@ -1015,6 +1034,19 @@ static long change_inode(struct inode *inode, const struct inode_changes *change
     return 0;
 }
 
+static long change_dentry(struct dentry *dentry, const struct inode_changes *changes)
+{
+    unsigned times = changes->what & (SET_ATIME | SET_MTIME);
+    long result = change_attributes(dentry->inode, changes);
+    if (result == 0 && changes->what != 0) {
+        notify_dentry(dentry, changes->what != times ? IN_ATTRIB
+                              : times == SET_ATIME   ? IN_ACCESS
+                              : times == SET_MTIME   ? IN_MODIFY
+                                                     : IN_ATTRIB);
+    }
+    return result;
+}
+
 static long change_path(int directory, uintptr_t address, unsigned at_flags,
                         const struct inode_changes *changes)
 {
@@ -1023,7 +1055,7 @@ static long change_path(int directory, uintptr_t address, unsigned at_flags,
     long result = walk_user(directory, address, walk_flags(at_flags), &path, &walk);
     if (result == 0) {
         bool link_mode = S_ISLNK(walk.dentry->inode->mode) && (changes->what & SET_MODE) != 0;
-        result = link_mode ? -EOPNOTSUPP : change_inode(walk.dentry->inode, changes);
+        result = link_mode ? -EOPNOTSUPP : change_dentry(walk.dentry, changes);
         finish(&path, &walk);
     }
     return result;
@@ -1034,7 +1066,7 @@ static long change_fd(int fd, const struct inode_changes *changes)
     struct file *file;
     long result = fd_lookup(fd, &file);
     if (result == 0) {
-        result = file->inode == NULL ? -EINVAL : change_inode(file->inode, changes);
+        result = file->dentry == NULL ? -EINVAL : change_dentry(file->dentry, changes);
         file_put(file);
     }
     return result;
@@ -1166,6 +1198,9 @@ long sys_truncate(struct syscall_args *a)
                  : !S_ISREG(inode->mode) || inode->operations->truncate == NULL ? -EINVAL
                  : inode->filesystem->read_only                                 ? -EROFS
                                                 : inode->operations->truncate(inode, a->arg[1]);
+        if (result == 0) {
+            notify_dentry(walk.dentry, IN_MODIFY);
+        }
         finish(&path, &walk);
     }
     return result;
@@ -1182,6 +1217,9 @@ long sys_ftruncate(struct syscall_args *a)
         result = file->operations->truncate == NULL || !file_writable(file)
                      ? -EINVAL
                      : file->operations->truncate(file, a->arg[1]);
+        if (result == 0) {
+            notify_file(file, IN_MODIFY);
+        }
         file_put(file);
     }
     return result;
@@ -1208,6 +1246,9 @@ long sys_fallocate(struct syscall_args *a)
         } else {
             result = file->operations->allocate(file, (int)a->arg[1], (uint64_t)offset,
                                                 (uint64_t)length);
+        }
+        if (result == 0) {
+            notify_file(file, IN_MODIFY);
         }
         file_put(file);
     }
@@ -1288,6 +1329,9 @@ long sys_getdents64(struct syscall_args *a)
         mutex_lock(file->offset_lock);
         result = file->operations->readdir(file, &io, &file->offset);
         mutex_unlock(file->offset_lock);
+        if (result >= 0) {
+            notify_file(file, IN_ACCESS);
+        }
     }
     file_put(file);
     return result;

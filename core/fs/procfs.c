@@ -9,6 +9,7 @@
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
+#include "core/fs/notify.h"
 #include "core/fs/procfs.h"
 #include "core/lib/random.h"
 #include "core/mm/page.h"
@@ -444,6 +445,24 @@ static long link_fd(char *to, size_t size, long fd)
     return length;
 }
 
+static void show_inotify_events(struct text *text, long argument)
+{
+    (void)argument;
+    text_put(text, "%u\n", INOTIFY_EVENTS_MAX);
+}
+
+static void show_inotify_groups(struct text *text, long argument)
+{
+    (void)argument;
+    text_put(text, "%u\n", INOTIFY_GROUPS_MAX);
+}
+
+static void show_inotify_watches(struct text *text, long argument)
+{
+    (void)argument;
+    text_put(text, "%u\n", INOTIFY_WATCHES_MAX);
+}
+
 /* --- the system
  * -----------------------------------------------------------------------------------------------------
  */
@@ -691,7 +710,12 @@ static const struct proc_node kernel_files[] = {
 static const struct proc_node vm_files[] = {PROC_FILE("overcommit_memory", show_one)};
 static const struct proc_node net_core_files[] = {PROC_FILE("somaxconn", show_somaxconn)};
 static const struct proc_node sys_net_files[] = {PROC_DIRECTORY("core", net_core_files)};
-static const struct proc_node sys_fs_files[] = {PROC_FILE("file-max", show_file_max),
+static const struct proc_node inotify_files[] = {
+    PROC_FILE("max_queued_events", show_inotify_events),
+    PROC_FILE("max_user_instances", show_inotify_groups),
+    PROC_FILE("max_user_watches", show_inotify_watches)};
+static const struct proc_node sys_fs_files[] = {PROC_DIRECTORY("inotify", inotify_files),
+                                                PROC_FILE("file-max", show_file_max),
                                                 PROC_FILE("nr_open", show_file_max)};
 static const struct proc_node sys_files[] = {
     PROC_DIRECTORY("kernel", kernel_files),

@@ -7,6 +7,7 @@
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
+#include "core/fs/notify.h"
 #include "core/time/clock.h"
 
 #define MAX_LINKS 40
@@ -16,6 +17,7 @@
 
 struct dentry *root_dentry;
 struct filesystem *filesystems;
+uint32_t inotify_watches;
 
 static struct spinlock dentry_lock = SPINLOCK_INIT(LOCK_FILE);
 static struct dentry **buckets;
@@ -55,6 +57,9 @@ struct inode *inode_get(struct inode *inode)
 void inode_put(struct inode *inode)
 {
     if (__atomic_sub_fetch(&inode->references, 1, __ATOMIC_ACQ_REL) == 0) {
+        if (inode->watches != NULL) {
+            inotify_gone(inode);
+        }
         inode->operations->release(inode);
     }
 }
@@ -70,6 +75,9 @@ void inode_dirty(struct inode *inode)
 /* The last name is gone. */
 static void inode_unlinked(struct inode *inode)
 {
+    if (inode->watches != NULL) {
+        inotify_unlinked(inode);
+    }
     if ((__atomic_fetch_and(&inode->flags, ~(uint32_t)(INODE_DIRTY | INODE_LOWER),
                             __ATOMIC_RELAXED) &
          INODE_DIRTY) != 0) {
@@ -441,6 +449,7 @@ int dentry_create(struct dentry *parent, struct inode_request *request, struct d
     if (result == 0) {
         directory->links += S_ISDIR(request->mode);
         publish(*out);
+        notify_name(*out, IN_CREATE);
     }
     return result;
 }
@@ -467,6 +476,8 @@ int dentry_link(struct dentry *parent, const char *name, size_t length, struct i
         inode->links++;
         inode->ctime = inode_now();
         publish(dentry);
+        notify_self(inode, IN_ATTRIB);
+        notify_name(dentry, IN_CREATE);
         dentry_put(dentry);
     }
     return result;
@@ -505,6 +516,7 @@ static void removed(struct dentry *dentry)
         dentry->parent->inode->links--;
     } else {
         inode->links--;
+        notify_self(inode, IN_ATTRIB);
     }
     if (inode->links == 0) {
         inode_unlinked(inode);
@@ -546,7 +558,18 @@ int dentry_remove(struct dentry *dentry)
     unlock_and_trim();
     changed(directory);
     removed(dentry);
+    notify_name(dentry, IN_DELETE);
     return 0;
+}
+
+/* `name`: what the dentry was called in `directory`. */
+static void notify_renamed(struct inode *directory, const char *name, size_t length,
+                           struct dentry *dentry)
+{
+    uint32_t cookie = inotify_cookie();
+    inotify_name(directory, name, length, dentry->inode, IN_MOVED_FROM, cookie);
+    inotify_name(dentry->parent->inode, dentry->name, dentry->length, dentry->inode, IN_MOVED_TO,
+                 cookie);
 }
 
 int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name, size_t length,
@@ -562,6 +585,9 @@ int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name
     }
     char *old_name = dentry->name,
          *new_name = length <= sizeof(dentry->short_name) ? NULL : kmalloc(length);
+    char told_name[NAME_MAX];
+    size_t told_length = inotify_active() ? dentry->length : 0;
+    memcpy(told_name, old_name, told_length);
     if (new_name == NULL && length > sizeof(dentry->short_name)) {
         return -ENOMEM;
     }
@@ -608,9 +634,13 @@ int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name
     changed(parent->inode);
     inode_dirty(inode);
     inode->ctime = inode_now();
+    if (told_length != 0) {
+        notify_renamed(old_parent->inode, told_name, told_length, dentry);
+    }
     if (target != NULL) {
         removed(target);
     }
+    notify_self(inode, IN_MOVE_SELF);
     return 0;
 }
 
@@ -644,6 +674,11 @@ int dentry_exchange(struct dentry *left, struct dentry *right)
         changed(pair[i]->parent->inode);
         inode_dirty(pair[i]->inode);
         pair[i]->inode->ctime = inode_now();
+    }
+    for (int i = 0; i < 2 && inotify_active(); i++) {
+        const struct dentry *other = pair[1 - i];
+        notify_renamed(other->parent->inode, other->name, other->length, pair[i]);
+        inotify_self(pair[i]->inode, IN_MOVE_SELF);
     }
     return 0;
 }
@@ -780,6 +815,21 @@ char *dentry_path(struct dentry *dentry, char *buffer, size_t size, bool *delete
         *deleted = gone;
     }
     return at;
+}
+
+struct inode *dentry_name(struct dentry *dentry, char *name, size_t *length, bool *unlinked)
+{
+    struct inode *directory = NULL;
+    spin_lock(&dentry_lock);
+    /* Roots have no name, and what never had one (O_TMPFILE) no place. */
+    if (dentry->parent != dentry && dentry->cookie != 0) {
+        directory = inode_get(dentry->parent->inode);
+        *length = dentry->length;
+        memcpy(name, dentry->name, dentry->length);
+        *unlinked = (dentry->flags & DENTRY_HASHED) == 0;
+    }
+    spin_unlock(&dentry_lock);
+    return directory;
 }
 
 char *file_path(struct file *file, char *buffer, size_t size)
@@ -1195,6 +1245,8 @@ int dentry_open(struct dentry *dentry, uint32_t flags, struct file **out)
         }
     }
     if (result != 0) {
+        /* Never opened, so its end is no event. */
+        file->flags |= O_PATH;
         file->operations = &path_operations;
         file_put(file);
         return result;

@@ -250,3 +250,16 @@ def test_full_memory(run):
             "wrong afterwards: 0 0",
         ],
     )
+
+
+def test_inotify(run, binary, tmp_path):
+    """Every event, and the fsnotify module, as on Linux: in memory, and on a folder of the host."""
+    mine, also_mine, shared = (tmp_path / name for name in ("mine", "also-mine", "shared"))
+    for folder in (mine, also_mine, shared):
+        folder.mkdir()
+    expected = guest.succeed(guest.result(binary("watch"), mine, "full")).stdout
+    done = run("watch", "/tmp", "full", options=("--smp", 2))
+    assert (done.status, done.stdout) == (0, expected)
+    expected = guest.succeed(guest.result(binary("watch"), also_mine)).stdout
+    done = run("watch", "/srv", options=("--smp", 2, "--mount", f"{shared}:/srv:rw"))
+    assert (done.status, done.stdout) == (0, expected)

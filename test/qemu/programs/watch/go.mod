@@ -1,0 +1,7 @@
+module watch
+
+go 1.24
+
+require github.com/fsnotify/fsnotify v1.9.0
+
+require golang.org/x/sys v0.13.0 // indirect
