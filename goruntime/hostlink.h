@@ -9,13 +9,20 @@
  * byte itself, ESCAPE 'X' followed by a decimal number and a newline is the program's exit status;
  * ESCAPE 'P' newline: the kernel panicked; ESCAPE 'B' newline: the program starts now.
  * `hostlink=merged`: standard output comes by the debug console as well, so that it keeps its order
- * with standard error where both are one file. */
+ * with standard error where both are one file.
+ *
+ * A domain of Xen has one channel, its console: input as above, all output as on the debug console,
+ * where ESCAPE HOSTLINK_OUT and ESCAPE HOSTLINK_ERR say whose bytes follow; first it is the error
+ * stream's. */
 #pragma once
 
 #define HOSTLINK_ESCAPE 0x10
 #define HOSTLINK_EOF 0x04
 #define HOSTLINK_INTERRUPT 0x03
 #define HOSTLINK_TERMINATE 0x0f
+
+#define HOSTLINK_OUT 'O'
+#define HOSTLINK_ERR 'E'
 
 #define DEBUG_CONSOLE_PORT 0xe9
 #define DEBUG_EXIT_PORT 0xf4 /* isa-debug-exit: QEMU's status is (value << 1) | 1 */

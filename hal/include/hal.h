@@ -90,11 +90,8 @@ enum hal_stream {
 /* Writes all bytes, waiting for the device. Serialised inside; any context, also from a panic. */
 void hal_console_write(enum hal_stream stream, const char *bytes, size_t length);
 
-/* Whether OUT and ERR are different devices. */
-bool hal_console_has_error_stream(void);
-
-/* The kernel word `hostlink` was given: `unigornel run` reads the error stream
- * (goruntime/hostlink.h). */
+/* The kernel word `hostlink` was given: whoever reads the console tells the streams apart and takes
+ * records (goruntime/hostlink.h). */
 void console_set_hostlink(bool on);
 
 /* From now on received bytes go to core_console_input. Thread context, once. */

@@ -73,11 +73,6 @@ void console_set_hostlink(bool on)
     console.hostlink = on;
 }
 
-bool hal_console_has_error_stream(void)
-{
-    return console.have_debug;
-}
-
 static void uart_wait(uint8_t bits)
 {
     for (unsigned i = 0; i < UART_PATIENCE; i++) {

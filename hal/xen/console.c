@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* The console: two byte rings in a page that is shared with the toolstack's console daemon
- * (xen/include/public/io/console.h). There is no second stream. console.lock guards output,
- * input_lock keeps received bytes in order. The daemon's indices are read once and checked. */
+ * (xen/include/public/io/console.h). Both streams go there, told apart only with the word
+ * `hostlink` (goruntime/hostlink.h). console.lock guards output, input_lock keeps received bytes in
+ * order. The daemon's indices are read once and checked. */
 #include "core/lib/spinlock.h"
 #include "core/lib/string.h"
+#include "goruntime/hostlink.h"
 #include "xen_internal.h"
 
 #define FLUSH_PATIENCE_NS 1000000000ull
 
 static struct {
     struct spinlock lock;
-    bool lock_broken;
+    bool lock_broken, hostlink;
+    enum hal_stream stream;         /* with hostlink: whose bytes come now */
     struct xencons_interface *ring; /* NULL: there is none */
     uint32_t port;
     uint32_t out_prod; /* ours, whatever the page says */
@@ -25,9 +28,10 @@ void xen_console_init(struct xencons_interface *ring, uint32_t port)
     console.out_prod = ring->out_prod;
 }
 
-bool xen_console_has_error_stream(void)
+void xen_set_hostlink(bool on)
 {
-    return false;
+    console.hostlink = on;
+    console.stream = HAL_STREAM_ERR;
 }
 
 /* Bytes that are still to be read. */
@@ -56,9 +60,30 @@ static void write_bytes(const char *bytes, size_t length)
     }
 }
 
+/* Doubles ESCAPE bytes, so that no text passes for a record. */
+static void write_escaped(enum hal_stream stream, const char *bytes, size_t length)
+{
+    static const char escape = HOSTLINK_ESCAPE;
+    if (stream != console.stream) {
+        const char change[] = {escape, stream == HAL_STREAM_OUT ? HOSTLINK_OUT : HOSTLINK_ERR};
+        write_bytes(change, sizeof(change));
+        console.stream = stream;
+    }
+    while (length > 0) {
+        const char *found = memchr(bytes, escape, length);
+        size_t piece = found == NULL ? length : (size_t)(found - bytes) + 1;
+        write_bytes(bytes, piece);
+        if (found != NULL) {
+            write_bytes(&escape, 1);
+        }
+        bytes += piece;
+        length -= piece;
+    }
+}
+
 void xen_console_write(enum hal_stream stream, const char *bytes, size_t length)
 {
-    if (stream == HAL_STREAM_CONTROL || console.ring == NULL) {
+    if (console.ring == NULL || (stream == HAL_STREAM_CONTROL && !console.hostlink)) {
         return;
     }
     bool irq = hal_irq_save();
@@ -66,7 +91,11 @@ void xen_console_write(enum hal_stream stream, const char *bytes, size_t length)
     if (locked) {
         spin_lock(&console.lock);
     }
-    write_bytes(bytes, length);
+    if (console.hostlink && stream != HAL_STREAM_CONTROL) {
+        write_escaped(stream, bytes, length);
+    } else {
+        write_bytes(bytes, length);
+    }
     if (locked) {
         spin_unlock(&console.lock);
     }

@@ -20,7 +20,6 @@ void xen_cpuid(void);
 void xen_read_cr2(void);
 void xen_return_from_frame(void);
 void xen_interrupt(struct regs *regs);
-void xen_set_hostlink(bool on);
 uint64_t xen_time_of_slow_access(void);
 void xen_switch_stacks(void);
 extern const char return_from_frame[], switch_stacks[];
@@ -40,7 +39,7 @@ static const struct replacement replacements[] = {
     {x86_control_registers, xen_nothing},
     {time_of_slow_access, xen_time_of_slow_access},
     {clock_tsc_hz, xen_clock_tsc_hz},
-    {console_set_hostlink, xen_nothing},
+    {console_set_hostlink, xen_set_hostlink},
     {return_from_frame, xen_return_from_frame},
     {switch_stacks, xen_switch_stacks},
 };
@@ -48,13 +47,9 @@ static const struct replacement replacements[] = {
 
 /* Under PVH, where all else is hal/kvm's. */
 static const struct replacement pvh_replacements[] = {
-    {hal_console_write, xen_console_write},
-    {hal_console_has_error_stream, xen_console_has_error_stream},
-    {hal_console_enable_input, xen_console_enable_input},
-    {console_set_hostlink, xen_nothing},
-    {console_break_lock, xen_console_break_lock},
-    {console_early_init, xen_pvh_console},
-    {hal_shutdown, xen_shutdown},
+    {hal_console_write, xen_console_write},   {hal_console_enable_input, xen_console_enable_input},
+    {console_set_hostlink, xen_set_hostlink}, {console_break_lock, xen_console_break_lock},
+    {console_early_init, xen_pvh_console},    {hal_shutdown, xen_shutdown},
     {hal_late_init, xen_pvh_late_init},
 };
 

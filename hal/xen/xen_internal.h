@@ -14,7 +14,6 @@
 /* X(name) for each of them. */
 #define XEN_FUNCTIONS(X)                                                                           \
     X(console_write)                                                                               \
-    X(console_has_error_stream)                                                                    \
     X(console_enable_input)                                                                        \
     X(cpu_count)                                                                                   \
     X(cpu_start)                                                                                   \
@@ -146,3 +145,4 @@ void events_dispatch(struct vcpu_info *info);
 void xen_console_init(struct xencons_interface *ring, uint32_t port);
 void xen_console_flush(void);
 void xen_console_break_lock(void);
+void xen_set_hostlink(bool on);
