@@ -7,7 +7,7 @@
 #include "core/lib/string.h"
 #include "core/mm/page.h"
 #include "hal/kvm/kvm_internal.h"
-#include "xen_internal.h"
+#include "xenstore.h"
 
 #define NS_PER_SECOND 1000000000ull
 
@@ -89,6 +89,10 @@ uint64_t xen_pvh_wall_offset(void)
         return 0;
     }
     uint64_t tsc, now = xen_system_time(time_info(), &tsc);
+    uint64_t store = get_parameter(HVM_PARAM_STORE_PFN) << PAGE_SHIFT;
+    if (store != 0) {
+        xenstore_attach(direct_map(store), (uint32_t)get_parameter(HVM_PARAM_STORE_EVTCHN));
+    }
     return xen_wall_clock() + now - hal_clock_monotonic();
 }
 
@@ -99,10 +103,10 @@ void xen_pvh_interrupt(void)
 
 void xen_pvh_late_init(void)
 {
-    uint64_t store = get_parameter(HVM_PARAM_STORE_PFN) << PAGE_SHIFT;
-    if (store == 0 || shared_info == NULL) {
-        log_error("xen: no xenstore or no event channels: no devices");
+    if (shared_info == NULL) {
+        log_error("xen: no event channels: no devices");
         return;
     }
-    xen_bus_init(store, (uint32_t)get_parameter(HVM_PARAM_STORE_EVTCHN));
+    events_init(hal_cpu_count());
+    xen_bus_init();
 }

@@ -14,8 +14,6 @@
 static char shared_info_page[PAGE_SIZE]
     __attribute__((aligned(PAGE_SIZE), section(".bss.page_aligned")));
 static uint64_t shared_info_frame;
-static uint64_t store_page;
-static uint32_t store_port;
 static bool reboot_wanted; /* by the toolstack */
 
 #define CONTROL_SHUTDOWN "control/shutdown"
@@ -48,8 +46,7 @@ _Noreturn void xen_start(struct start_info *info)
     mmu_init(info);
     boot_info_finish();
     xen_console_init(direct_map(console), info->console_evtchn);
-    store_page = mmu_physical(info->store_mfn);
-    store_port = info->store_evtchn;
+    xenstore_attach(direct_map(mmu_physical(info->store_mfn)), info->store_evtchn);
     shared_info_frame = info->shared_info >> PAGE_SHIFT;
     core_main();
 }
@@ -103,16 +100,17 @@ static void xenbus_first(void)
     xenbus_probe();
 }
 
-void xen_bus_init(uint64_t page, uint32_t port)
+void xen_bus_init(void)
 {
-    if (xenstore_start(direct_map(page), port, xenbus_first) != 0) {
+    log_debug("xen: event channels by the %s ABI", events_abi());
+    if (xenstore_start(xenbus_first) != 0) {
         log_error("xen: no xenstore: no devices");
     }
 }
 
 void xen_late_init(void)
 {
-    xen_bus_init(store_page, store_port);
+    xen_bus_init();
 }
 
 uint64_t xen_time_of_slow_access(void)
@@ -123,9 +121,13 @@ uint64_t xen_time_of_slow_access(void)
 
 _Noreturn void xen_shutdown(enum hal_shutdown_reason reason, int status)
 {
-    (void)status;
     hal_irq_disable();
     hal_cpu_stop_others();
+    if (reason == HAL_SHUTDOWN_EXIT) {
+        char text[12];
+        format(text, sizeof(text), "%d", status);
+        xenstore_write_last("data/exit-status", text);
+    }
     xen_console_break_lock();
     xen_console_flush();
     uint32_t why = SHUTDOWN_POWEROFF;

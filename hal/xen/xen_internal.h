@@ -69,8 +69,8 @@ void replace_for_pvh(bool intel);
 /* Maps the page of shared_info, if it has not been. -errno. */
 int xen_shared_info_init(void);
 
-/* Starts xenstore, whose page is at `page`, and with it the devices. Thread context. */
-void xen_bus_init(uint64_t page, uint32_t port);
+/* Starts the thread of xenstore, and with it the devices. Thread context. */
+void xen_bus_init(void);
 
 /* --- pvh.c ------------------------------------------------------------------------------------ */
 

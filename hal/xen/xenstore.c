@@ -16,6 +16,7 @@
 #define PAYLOAD_MAX 4096
 #define TOKEN_MAX 16
 #define REQUEST_PATIENCE_NS 10000000000ull
+#define LAST_PATIENCE_NS 1000000000ull
 
 enum {
     XS_DIRECTORY = 1,
@@ -46,6 +47,7 @@ static struct {
     uint32_t request;            /* number of the last one */
     uint32_t transaction;        /* 0: none */
     bool broken;
+    bool sending; /* a part of a request may be in the ring */
     struct thread *thread;
     struct thread *starter; /* waits for `started`; atomic */
     bool started;
@@ -92,6 +94,13 @@ static long response_bytes(void)
     return filled > XENSTORE_RING_SIZE ? fail("the ring's indices are damaged") : (long)filled;
 }
 
+static void put(const void *bytes, size_t size)
+{
+    for (const char *from = bytes; size != 0; size--) {
+        store.ring->req[store.req_prod++ % XENSTORE_RING_SIZE] = *from++;
+    }
+}
+
 static int send(const void *bytes, size_t size)
 {
     const char *from = bytes;
@@ -100,9 +109,10 @@ static int send(const void *bytes, size_t size)
         if (room < 0) {
             return fail("no answer");
         }
-        for (; room != 0 && size != 0; room--, size--) {
-            store.ring->req[store.req_prod++ % XENSTORE_RING_SIZE] = *from++;
-        }
+        size_t piece = size < (size_t)room ? size : (size_t)room;
+        put(from, piece);
+        from += piece;
+        size -= piece;
         __atomic_store_n(&store.ring->req_prod, store.req_prod, __ATOMIC_RELEASE);
         event_send(store.port);
     }
@@ -195,6 +205,7 @@ static long request(uint32_t type, const char *first, const char *second, size_t
     if (store.broken || message.length > PAYLOAD_MAX) {
         return store.broken ? -EIO : -E2BIG;
     }
+    store.sending = true;
     int error = send(&message, sizeof(message));
     if (error == 0) {
         error = send(first, first_size);
@@ -202,6 +213,7 @@ static long request(uint32_t type, const char *first, const char *second, size_t
     if (error == 0) {
         error = send(second, second_size);
     }
+    store.sending = false;
     uint64_t deadline = hal_clock_monotonic() + REQUEST_PATIENCE_NS;
     while (error == 0) {
         error = next_message(&message, deadline);
@@ -266,6 +278,30 @@ int xenstore_write(const char *path, const char *value)
 {
     long length = request(XS_WRITE, path, value, strlen(value));
     return length < 0 ? (int)length : 0;
+}
+
+void xenstore_write_last(const char *path, const char *value)
+{
+    size_t path_size = strlen(path) + 1, value_size = strlen(value);
+    struct message message = {
+        .type = XS_WRITE,
+        .request = store.request + 1,
+        .length = (uint32_t)(path_size + value_size),
+    };
+    if (store.ring == NULL || store.broken || store.sending ||
+        request_room() < (long)(sizeof(message) + message.length)) {
+        return;
+    }
+    put(&message, sizeof(message));
+    put(path, path_size);
+    put(value, value_size);
+    __atomic_store_n(&store.ring->req_prod, store.req_prod, __ATOMIC_RELEASE);
+    event_send(store.port);
+    uint64_t deadline = hal_clock_monotonic() + LAST_PATIENCE_NS;
+    while (!store.broken && request_room() < XENSTORE_RING_SIZE &&
+           hal_clock_monotonic() < deadline) {
+        sched_op(SCHEDOP_YIELD, NULL);
+    }
 }
 
 int xenstore_transaction_begin(void)
@@ -361,12 +397,19 @@ static void ring_event(void *context)
     thread_wake(context);
 }
 
-int xenstore_start(struct xenstore_interface *ring, uint32_t port, void (*first)(void))
+void xenstore_attach(struct xenstore_interface *ring, uint32_t port)
 {
     store.ring = ring;
     store.port = port;
     store.req_prod = ring->req_prod;
     store.rsp_cons = ring->rsp_cons;
+}
+
+int xenstore_start(void (*first)(void))
+{
+    if (store.ring == NULL) {
+        return -ENODEV;
+    }
     store.first = first;
     store.starter = current_thread();
     list_init(&store.watches);
@@ -375,7 +418,7 @@ int xenstore_start(struct xenstore_interface *ring, uint32_t port, void (*first)
         return error;
     }
     store.thread->kernel = true;
-    error = event_bind(port, 0, ring_event, store.thread);
+    error = event_bind(store.port, 0, ring_event, store.thread);
     if (error != 0) {
         thread_discard(store.thread);
         return error;

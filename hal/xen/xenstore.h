@@ -12,9 +12,12 @@
 
 #include "abi.h"
 
+/* Where the store's ring is. Once, at boot. */
+void xenstore_attach(struct xenstore_interface *ring, uint32_t port);
+
 /* Starts the thread, which calls `first` before it waits for watches, and returns when `first` has
- * returned. -ENOMEM. Thread context. */
-int xenstore_start(struct xenstore_interface *ring, uint32_t port, void (*first)(void));
+ * returned. -ENOMEM; -ENODEV: there is no ring. Thread context. */
+int xenstore_start(void (*first)(void));
 
 /* The value, NUL-terminated (one with a NUL in it ends there): its length; -ENOENT and other errors
  * of the store; -E2BIG: `size` is too small; -EIO: the answer is not one. */
@@ -27,6 +30,10 @@ int xenstore_read_number(const char *path, uint64_t max, uint64_t *value);
 long xenstore_directory(const char *path, char *names, size_t size);
 
 int xenstore_write(const char *path, const char *value);
+
+/* As the last thing that the domain does: no other CPU runs, and nobody waits for the answer. Any
+ * context. Nothing is written when the thread was stopped in the middle of a request. */
+void xenstore_write_last(const char *path, const char *value);
 
 /* Writes between the two calls become visible together; -EAGAIN from the end: do it all again. */
 int xenstore_transaction_begin(void);
