@@ -207,6 +207,16 @@ struct evtchn_bind_vcpu {
     uint32_t port, vcpu;
 };
 #define EVTCHNOP_UNMASK 9
+#define EVTCHNOP_INIT_CONTROL 11
+struct evtchn_init_control {
+    uint64_t frame;
+    uint32_t offset, vcpu;
+    uint8_t link_bits, pad[7];
+};
+#define EVTCHNOP_EXPAND_ARRAY 12
+struct evtchn_expand_array {
+    uint64_t frame;
+};
 
 /* --- the console's ring (io/console.h) -------------------------------------------------------- */
 

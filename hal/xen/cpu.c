@@ -129,6 +129,7 @@ void cpus_init(void)
     while (cpu_count < HAL_MAX_CPUS && vcpu_op(VCPUOP_IS_UP, cpu_count, NULL) >= 0) {
         cpu_count++;
     }
+    events_init(cpu_count);
     if (bind_kick(0) != 0) {
         panic("xen: no event channel for CPU 0");
     }

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Event channels, the interrupts of a Xen guest (xen/include/public/event_channel.h, 2-level ABI).
- * All CPUs share one bit per channel; a channel is bound to one CPU, which alone takes it. The
- * table of handlers grows by blocks that are never freed; entries are written under event_lock and
- * read without it. */
+/* Event channels, the interrupts of a Xen guest (xen/include/public/event_channel.h). A channel is
+ * bound to one CPU, which alone takes it. How that is told is the FIFO ABI's business
+ * (event_fifo.c), or where Xen has it not the 2-level ABI's: one bit per channel, which all CPUs
+ * share. The table of handlers grows by blocks that are never freed; entries are written under
+ * event_lock and read without it. */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
 #include "core/lib/spinlock.h"
 #include "core/lib/string.h"
 #include "core/mm/kmalloc.h"
-#include "xen_internal.h"
+#include "core/sched/sched.h"
+#include "event_internal.h"
 
 #define BLOCK 64 /* channels in a word */
 
@@ -22,7 +24,19 @@ struct binding {
 struct shared_info *shared_info;
 
 static struct binding *blocks[EVENT_CHANNELS / BLOCK];
+static bool fifo;
 static struct spinlock event_lock = SPINLOCK_INIT(LOCK_CLASS_NONE);
+
+uint32_t event_vcpu(unsigned cpu)
+{
+    /* A vCPU's APIC has twice its number (Xen's ABI for firmware tables). */
+    return xen_is_pvh ? cpu_by_id(cpu)->hal.apic_id / 2 : cpu;
+}
+
+void events_init(unsigned cpu_count)
+{
+    fifo = fifo_start(cpu_count);
+}
 
 static uint64_t bit_of(uint32_t port)
 {
@@ -49,11 +63,12 @@ int event_bind(uint32_t port, unsigned cpu, event_handler *handler, void *contex
     if (port >= EVENT_CHANNELS) {
         return -ENOSPC;
     }
-    if (xen_is_pvh) {
-        cpu = 0; /* where the vector arrives */
+    if (xen_is_pvh && event_vcpu(cpu) >= XEN_LEGACY_MAX_VCPUS) {
+        cpu = 0; /* the shared page has no more vcpu_info */
     }
     bool irq = spin_lock_irqsave(&event_lock);
-    struct binding *block = make_block(port);
+    int error = fifo ? fifo_expand(port) : 0;
+    struct binding *block = error == 0 ? make_block(port) : NULL;
     if (block != NULL) {
         struct binding *binding = &block[port % BLOCK];
         binding->context = context;
@@ -62,15 +77,32 @@ int event_bind(uint32_t port, unsigned cpu, event_handler *handler, void *contex
     }
     spin_unlock_irqrestore(&event_lock, irq);
     if (block == NULL) {
-        return -ENOMEM;
+        return error != 0 ? error : -ENOMEM;
     }
     if (cpu != 0) {
         /* Fails for channels that cannot move: those are where they have to be. */
-        struct evtchn_bind_vcpu bind = {.port = port, .vcpu = cpu};
+        struct evtchn_bind_vcpu bind = {.port = port, .vcpu = event_vcpu(cpu)};
         event_channel_op(EVTCHNOP_BIND_VCPU, &bind);
     }
     event_channel_op(EVTCHNOP_UNMASK, &port); /* delivers what has come already */
     return 0;
+}
+
+void event_deliver(uint32_t port)
+{
+    const struct binding *block = __atomic_load_n(&blocks[port / BLOCK], __ATOMIC_ACQUIRE);
+    if (block == NULL) {
+        return;
+    }
+    event_handler *handler = __atomic_load_n(&block[port % BLOCK].handler, __ATOMIC_ACQUIRE);
+    if (handler != NULL) {
+        handler(block[port % BLOCK].context);
+    }
+}
+
+const char *events_abi(void)
+{
+    return fifo ? "FIFO" : "2-level";
 }
 
 static void dispatch_word(unsigned word, unsigned cpu)
@@ -93,6 +125,10 @@ void events_dispatch(struct vcpu_info *info)
 {
     unsigned cpu = hal_this_cpu()->id;
     while (__atomic_exchange_n(&info->evtchn_upcall_pending, 0, __ATOMIC_ACQ_REL) != 0) {
+        if (fifo) {
+            fifo_dispatch(cpu);
+            continue;
+        }
         uint64_t words = __atomic_exchange_n(&info->evtchn_pending_sel, 0, __ATOMIC_ACQ_REL);
         while (words != 0) {
             dispatch_word((unsigned)__builtin_ctzll(words), cpu);

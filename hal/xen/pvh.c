@@ -2,10 +2,11 @@
 /* A guest of Xen with hardware virtualisation (`type = "pvh"`): hal/kvm runs it, with the CPU's own
  * page tables, APIC and timer. What it has in place of a PC's devices is here: hypercalls by the
  * instruction of the CPU's maker, the rate of the TSC and the wall clock, the pages that Xen
- * shares, and event channels, all of which arrive on the boot CPU by one vector. */
+ * shares, and event channels, which arrive on the CPU that they are bound to by one vector. */
 #include "core/lib/log.h"
 #include "core/lib/string.h"
 #include "core/mm/page.h"
+#include "event_internal.h"
 #include "hal/kvm/kvm_internal.h"
 #include "xenstore.h"
 
@@ -88,17 +89,20 @@ uint64_t xen_pvh_wall_offset(void)
         xen_shared_info_init() != 0) {
         return 0;
     }
-    uint64_t tsc, now = xen_system_time(time_info(), &tsc);
     uint64_t store = get_parameter(HVM_PARAM_STORE_PFN) << PAGE_SHIFT;
     if (store != 0) {
         xenstore_attach(direct_map(store), (uint32_t)get_parameter(HVM_PARAM_STORE_EVTCHN));
     }
+    uint64_t tsc, now = xen_system_time(time_info(), &tsc);
     return xen_wall_clock() + now - hal_clock_monotonic();
 }
 
 void xen_pvh_interrupt(void)
 {
-    events_dispatch(&shared_info->vcpu_info[0]);
+    unsigned vcpu = event_vcpu(hal_this_cpu()->id);
+    if (vcpu < XEN_LEGACY_MAX_VCPUS) {
+        events_dispatch(&shared_info->vcpu_info[vcpu]);
+    }
 }
 
 void xen_pvh_late_init(void)

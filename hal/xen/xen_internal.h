@@ -146,3 +146,7 @@ void xen_console_init(struct xencons_interface *ring, uint32_t port);
 void xen_console_flush(void);
 void xen_console_break_lock(void);
 void xen_set_hostlink(bool on);
+/* Chooses the ABI. Once, after page_init, before any channel is bound. */
+void events_init(unsigned cpu_count);
+const char *events_abi(void);
+
