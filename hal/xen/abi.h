@@ -330,6 +330,13 @@ struct hvm_param {
 #define HVM_PARAM_CONSOLE_PFN 17
 #define HVM_PARAM_CONSOLE_EVTCHN 18
 
+#define XENMEM_DECREASE_RESERVATION 1
+#define XENMEM_POPULATE_PHYSMAP 6
+struct xen_memory_reservation {
+    uint64_t extent_start, nr_extents;
+    uint32_t extent_order, mem_flags;
+    uint16_t domid;
+};
 #define XENMEM_ADD_TO_PHYSMAP 7
 #define XENMAPSPACE_SHARED_INFO 0
 #define XENMAPSPACE_GRANT_TABLE 1

@@ -25,6 +25,7 @@
 #define PTE_TABLE (PTE_PRESENT | PTE_WRITE | PTE_ACCESSED_DIRTY)
 #define PTE_PROTECTION (PTE_PRESENT | PTE_WRITE | PTE_NX | PTE_KEPT)
 
+#define NO_FRAME UINT64_MAX /* in p2m: the page has left the domain */
 #define ENTRIES 512
 #define BATCH 64
 
@@ -37,7 +38,7 @@ extern char boot_stack[];
 extern const char text_start[], rodata_start[], data_start[], bss_end[];
 extern const struct image_info image_info;
 
-static const uint64_t *p2m;
+static uint64_t *p2m;
 static uint64_t *root;           /* the top-level table */
 static uintptr_t table_base;     /* where physical addresses are mapped: 0, then DIRECT_MAP_BASE */
 static uint64_t *direct_entries; /* the entry of each page in the direct map */
@@ -213,6 +214,38 @@ int mmu_map_table(uintptr_t address, uint64_t frame)
     batch_commit(&batch, false, address, 0);
     spin_unlock(&mmu_lock);
     return slot != NULL ? 0 : -ENOMEM;
+}
+
+void mmu_release(const uint64_t *pages, uint64_t *frames, unsigned count)
+{
+    struct batch batch;
+    batch.count = 0;
+    spin_lock(&mmu_lock);
+    for (unsigned i = 0; i < count; i++) {
+        frames[i] = mmu_frame(pages[i]);
+        if (!xen_is_pvh) {
+            batch_add(&batch, &direct_entries[pages[i] >> PAGE_SHIFT], 0);
+        }
+    }
+    batch_commit(&batch, true, DIRECT_MAP_BASE, BATCH * PAGE_SIZE);
+    for (unsigned i = 0; i < count && !xen_is_pvh; i++) {
+        p2m[pages[i] >> PAGE_SHIFT] = NO_FRAME;
+    }
+    spin_unlock(&mmu_lock);
+}
+
+void mmu_restore(const uint64_t *pages, const uint64_t *frames, unsigned count)
+{
+    struct batch batch;
+    batch.count = 0;
+    spin_lock(&mmu_lock);
+    for (unsigned i = 0; i < count && !xen_is_pvh; i++) {
+        p2m[pages[i] >> PAGE_SHIFT] = frames[i];
+        batch_add(&batch, &direct_entries[pages[i] >> PAGE_SHIFT],
+                  page_entry(pages[i], PROT_R | PROT_W));
+    }
+    batch_commit(&batch, false, DIRECT_MAP_BASE, 0);
+    spin_unlock(&mmu_lock);
 }
 
 size_t xen_query(uintptr_t address, uint64_t *physical, unsigned *prot, size_t *hole)
@@ -464,7 +497,7 @@ static uint64_t tables_for(uint64_t pages)
 void mmu_init(const struct start_info *info)
 {
     uint64_t builder_first = info->pt_base >> PAGE_SHIFT;
-    p2m = (const uint64_t *)info->mfn_list;
+    p2m = (uint64_t *)info->mfn_list;
     root = (uint64_t *)info->pt_base;
     low_end = info->pt_base;
     while (xen_query(low_end, NULL, NULL, NULL) != 0) {

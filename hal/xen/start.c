@@ -97,6 +97,7 @@ static void xenbus_first(void)
     if (xenstore_watch(CONTROL_SHUTDOWN, shutdown_wanted, NULL) != 0) {
         log_warn("xen: the toolstack cannot ask for a shutdown");
     }
+    balloon_start();
     xenbus_probe();
 }
 

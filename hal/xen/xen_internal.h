@@ -102,6 +102,16 @@ int mmu_map_table(uintptr_t address, uint64_t frame);
 /* Maps a frame that is not ours (Xen's shared_info) over a page of the image. */
 void mmu_map_frame(void *at, uint64_t frame);
 
+/* Free pages are about to leave the domain, or have not left or have come back: they go out of the
+ * direct map, and into it again with the frames that they have now. Fewer than 64 at a time. */
+void mmu_release(const uint64_t *pages, uint64_t *frames, unsigned count);
+void mmu_restore(const uint64_t *pages, const uint64_t *frames, unsigned count);
+
+/* --- balloon.c -------------------------------------------------------------------------------- */
+
+/* From now on the toolstack's target is kept to. On the xenbus thread. */
+void balloon_start(void);
+
 /* --- cpu.c ------------------------------------------------------------------------------------ */
 
 /* The boot CPU: registers, traps, where its events are told. `frames` is the domain builder's. */
@@ -137,16 +147,16 @@ static inline void event_send(uint32_t port)
     event_channel_op(EVTCHNOP_SEND, &port);
 }
 
+/* Chooses the ABI. Once, after page_init, before any channel is bound. */
+void events_init(unsigned cpu_count);
+const char *events_abi(void);
+
 /* Runs what is pending for this CPU. Masked. */
 void events_dispatch(struct vcpu_info *info);
 
 /* --- console.c -------------------------------------------------------------------------------- */
 
 void xen_console_init(struct xencons_interface *ring, uint32_t port);
+void xen_set_hostlink(bool on);
 void xen_console_flush(void);
 void xen_console_break_lock(void);
-void xen_set_hostlink(bool on);
-/* Chooses the ABI. Once, after page_init, before any channel is bound. */
-void events_init(unsigned cpu_count);
-const char *events_abi(void);
-
