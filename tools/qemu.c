@@ -59,6 +59,14 @@ static const char *share_directory(const char *share)
     return *end == ':' && end[1] == '/' ? end : NULL;
 }
 
+int machine_environment(struct machine *machine, const char *variable)
+{
+    if (!strchr(variable, '=') || *variable == '=')
+        return fail("--env %s: give NAME=VALUE", variable);
+    arguments_addf(&machine->kernel_words, "env.%s", variable);
+    return 0;
+}
+
 int machine_share(struct machine *machine, const char *share)
 {
     const char *directory = share_directory(share);
@@ -234,7 +242,7 @@ static const struct machine_kind *find_kind(const char *name)
     return NULL;
 }
 
-static int check_memory(const char *memory)
+int check_memory(const char *memory)
 {
     size_t digits = strspn(memory, "0123456789");
     if (!digits || digits > 9 ||
@@ -244,8 +252,7 @@ static int check_memory(const char *memory)
     return 0;
 }
 
-/* Bytes; the text has passed check_memory. */
-static uint64_t memory_size(const char *memory)
+uint64_t memory_size(const char *memory)
 {
     char *suffix;
     uint64_t amount = strtoull(memory, &suffix, 10);

@@ -40,6 +40,15 @@ char *guest_command_line(const struct machine *machine);
 /* Checks memory, kind and accelerator names, and settles "auto": 0, or -1 after a message. */
 int machine_check(struct machine *machine);
 
+/* Whether the text is an amount of memory, such as 128M: 0, or -1 after a message. */
+int check_memory(const char *memory);
+
+/* Bytes; the text has passed check_memory. */
+uint64_t memory_size(const char *memory);
+
+/* Adds NAME=VALUE to the program's environment: 0, or -1 after a message. */
+int machine_environment(struct machine *machine, const char *variable);
+
 /* Adds a folder to share, HOSTDIR:DIR[:rw]: 0, or -1 after a message. */
 int machine_share(struct machine *machine, const char *share);
 

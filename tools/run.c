@@ -131,10 +131,7 @@ static int apply_option(int option, const char *value, struct run_settings *sett
         machine->cpu = value;
         return 0;
     case RUN_ENV:
-        if (!strchr(value, '=') || *value == '=')
-            return fail("--env %s: give NAME=VALUE", value);
-        arguments_addf(&machine->kernel_words, "env.%s", value);
-        return 0;
+        return machine_environment(machine, value);
     case RUN_LOG:
         arguments_addf(&machine->kernel_words, "log=%s", value);
         return 0;

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* `unigornel xen`: the domain configuration (xl.cfg(5)) that boots an image under Xen. */
+/* `unigornel xen`: the domain configuration (xl.cfg(5)) that boots an image under Xen. Takes the
+ * options of `unigornel run`, as far as they mean something there. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tools/commands.h"
 #include "tools/link.h"
+#include "tools/mkfs.h"
+#include "tools/run.h"
 
 enum {
     XEN_OUTPUT,
@@ -13,9 +16,14 @@ enum {
     XEN_TYPE,
     XEN_MEMORY,
     XEN_CPUS,
-    XEN_DISK,
-    XEN_BRIDGE,
+    XEN_ENV,
+    XEN_LOG,
+    XEN_HOSTNAME,
     XEN_APPEND,
+    XEN_FS,
+    XEN_DISK,
+    XEN_NET,
+    XEN_IP,
     XEN_OPTIONS
 };
 
@@ -23,29 +31,43 @@ static const struct option_spec xen_specs[XEN_OPTIONS] = {
     [XEN_OUTPUT] = {"-o", "FILE", "the file to write (default: IMAGE.cfg here)", NULL},
     [XEN_NAME] = {"--name", "NAME", "the domain's name (default: the image's)", NULL},
     [XEN_TYPE] = {"--type", "TYPE", "pv (default) or pvh", NULL},
-    [XEN_MEMORY] = {"-m", "MIB", "memory in MiB (default: 128)", NULL},
+    [XEN_MEMORY] = {"-m", "SIZE", "memory, such as 64M or 2G (default: 128M)", NULL},
     [XEN_CPUS] = {"--smp", "N", "number of CPUs (default: 1)", NULL},
-    [XEN_DISK] = {"--disk", "FILE", "a disk, xvda and so on; may be given again", NULL},
-    [XEN_BRIDGE] = {"--bridge", "NAME", "a network interface on dom0's bridge", NULL},
-    [XEN_APPEND] = {"--append", "LINE", "the guest's command line: kernel words -- arguments",
-                    NULL},
+    [XEN_ENV] = {"--env", "NAME=VALUE", "a variable of the program's environment", NULL},
+    [XEN_LOG] = {"--log", "LEVEL", "kernel messages: error, warn, info, debug or strace", NULL},
+    [XEN_HOSTNAME] = {"--hostname", "NAME", "the guest's name", NULL},
+    [XEN_APPEND] = {"--append", "WORDS", "more words for the kernel's command line", NULL},
+    [XEN_FS] = {"--fs", "DIR",
+                "a folder as the root file system, made into a file beside the "
+                "configuration",
+                NULL},
+    [XEN_DISK] = {"--disk", "FILE[,ro]", "a disk: /dev/xvda, ...; with ,ro read-only", NULL},
+    [XEN_NET] = {"--net", "KIND",
+                 "bridge (default where the program has sockets: xl's own bridge), bridge=NAME or "
+                 "none",
+                 NULL},
+    [XEN_IP] = {"--ip", "ADDRESS",
+                "dhcp (default), none or ADDRESS/LENGTH[,GATEWAY], of IPv4 or IPv6", NULL},
 };
 
 const struct option_table xen_options = {
-    .usage = "xen [-o FILE] [--name NAME] [--type pv|pvh] [-m MIB] [--smp N] [--disk FILE]... "
-             "[--bridge NAME] [--append LINE] IMAGE.elf",
-    .about = "Writes the xl.cfg that boots an image as a domain of Xen: xl create FILE.",
+    .usage = "xen [OPTIONS] IMAGE.elf [-- ARGS]",
+    .about = "Writes the xl.cfg that boots an image as a domain of Xen: xl create FILE.\n"
+             "When the program ends its exit status is in xenstore, data/exit-status of the "
+             "domain; a panic of\nthe kernel is a crash of the domain.",
     .specs = xen_specs,
     .count = XEN_OPTIONS,
 };
 
+#define MEMORY_MIN_MIB 8
 #define DISKS_MAX 16
+#define CPUS_MAX 64 /* HAL_MAX_CPUS */
 
 struct domain {
-    const char *name, *type, *bridge, *line;
-    const char *disks[DISKS_MAX];
-    size_t disk_count;
-    long memory, cpus;
+    const char *output, *name, *type, *files;
+    const char *bridge; /* NULL: no network; "": the toolstack's default */
+    bool network_chosen;
+    struct machine machine; /* what it has in common with QEMU's */
 };
 
 /* A string of the configuration's language. */
@@ -67,47 +89,70 @@ static void append_setting(struct buffer *out, const char *name, const char *tex
     buffer_append_string(out, "\n");
 }
 
-static int append_path(struct buffer *out, const char *prefix, const char *path, const char *suffix)
+/* NAME = "ABSOLUTE PATH". */
+static int append_path(struct buffer *out, const char *name, const char *path)
 {
     char *absolute = realpath(path, NULL);
     if (!absolute)
         return fail("%s: cannot be found", path);
-    char *text = format_string("%s%s%s", prefix, absolute, suffix);
-    append_quoted(out, text);
-    free(text);
+    append_setting(out, name, absolute);
     free(absolute);
     return 0;
 }
 
-static int append_disks(struct buffer *out, const struct domain *domain)
+static int append_disk(struct buffer *out, const char *disk, size_t index)
+{
+    size_t length = strlen(disk);
+    bool read_only = length > 3 && strcmp(disk + length - 3, ",ro") == 0;
+    char *path = format_string("%.*s", (int)(length - (read_only ? 3 : 0)), disk);
+    char *absolute = realpath(path, NULL);
+    int result = 0;
+    if (!absolute) {
+        result = fail("--disk %s: cannot be found", path);
+    } else if (strchr(absolute, ',')) {
+        result = fail("--disk %s: xl.cfg has no way to write a comma", absolute);
+    } else {
+        char *text =
+            format_string("%s,raw,xvd%c,%c", absolute, (int)('a' + index), read_only ? 'r' : 'w');
+        append_quoted(out, text);
+        free(text);
+    }
+    free(absolute);
+    free(path);
+    return result;
+}
+
+static int append_disks(struct buffer *out, const struct arguments *disks)
 {
     buffer_append_string(out, "disk = [");
-    for (size_t i = 0; i < domain->disk_count; i++) {
-        char suffix[32];
-        snprintf(suffix, sizeof(suffix), ",raw,xvd%c,w", (int)('a' + i));
+    for (size_t i = 0; i < disks->count; i++) {
         buffer_append_string(out, i ? ", " : "");
-        if (append_path(out, "", domain->disks[i], suffix) < 0)
+        if (append_disk(out, disks->items[i], i) < 0)
             return -1;
     }
     buffer_append_string(out, "]\n");
     return 0;
 }
 
-static int append_domain(struct buffer *out, const struct domain *domain, const char *image)
+static int append_domain(struct buffer *out, const struct domain *domain)
 {
+    const struct machine *machine = &domain->machine;
     append_setting(out, "name", domain->name);
     append_setting(out, "type", domain->type);
-    buffer_append_string(out, "kernel = ");
-    if (append_path(out, "", image, "") < 0)
+    if (append_path(out, "kernel", machine->image) < 0 ||
+        (machine->initrd && append_path(out, "ramdisk", machine->initrd) < 0))
         return -1;
-    buffer_append_string(out, "\n");
-    if (domain->line)
-        append_setting(out, "cmdline", domain->line);
-    buffer_append_format(out, "memory = %ld\nvcpus = %ld\n", domain->memory, domain->cpus);
-    if (domain->disk_count && append_disks(out, domain) < 0)
+    char *line = guest_command_line(machine);
+    if (*line)
+        append_setting(out, "cmdline", line);
+    free(line);
+    buffer_append_format(out, "memory = %lu\nvcpus = %ld\n",
+                         (unsigned long)(memory_size(machine->memory) >> 20), machine->cpus);
+    if (machine->disks.count && append_disks(out, &machine->disks) < 0)
         return -1;
     if (domain->bridge) {
-        char *interface = format_string("bridge=%s", domain->bridge);
+        char *interface =
+            *domain->bridge ? format_string("bridge=%s", domain->bridge) : copy_string("");
         buffer_append_string(out, "vif = [");
         append_quoted(out, interface);
         buffer_append_string(out, "]\n");
@@ -119,12 +164,27 @@ static int append_domain(struct buffer *out, const struct domain *domain, const 
     return 0;
 }
 
-/* 0, or -1 after a message. */
-static int set_option(struct domain *domain, const char **output, int option, const char *value)
+static int set_net(struct domain *domain, const char *value)
 {
+    domain->network_chosen = true;
+    if (strcmp(value, "none") == 0)
+        domain->bridge = NULL;
+    else if (strcmp(value, "bridge") == 0)
+        domain->bridge = "";
+    else if (strncmp(value, "bridge=", 7) == 0 && value[7])
+        domain->bridge = value + 7;
+    else
+        return fail("--net %s: give bridge, bridge=NAME or none", value);
+    return 0;
+}
+
+/* 0, or -1 after a message. */
+static int set_option(struct domain *domain, int option, const char *value)
+{
+    struct machine *machine = &domain->machine;
     switch (option) {
     case XEN_OUTPUT:
-        *output = value;
+        domain->output = value;
         return 0;
     case XEN_NAME:
         domain->name = value;
@@ -133,65 +193,124 @@ static int set_option(struct domain *domain, const char **output, int option, co
         domain->type = value;
         return strcmp(value, "pv") == 0 || strcmp(value, "pvh") == 0
                    ? 0
-                   : fail("xen: --type %s: pv or pvh", value);
+                   : fail("--type %s: give pv or pvh", value);
     case XEN_MEMORY:
-        domain->memory = parse_number("-m", value, 8, 1l << 24);
-        return domain->memory < 0 ? -1 : 0;
+        machine->memory = value;
+        if (check_memory(value) < 0)
+            return -1;
+        return memory_size(value) >= MEMORY_MIN_MIB << 20
+                   ? 0
+                   : fail("-m %s: give at least %dM", value, MEMORY_MIN_MIB);
     case XEN_CPUS:
-        domain->cpus = parse_number("--smp", value, 1, 64);
-        return domain->cpus < 0 ? -1 : 0;
+        machine->cpus = parse_number("--smp", value, 1, CPUS_MAX);
+        return machine->cpus < 0 ? -1 : 0;
+    case XEN_ENV:
+        return machine_environment(machine, value);
+    case XEN_LOG:
+        arguments_addf(&machine->kernel_words, "log=%s", value);
+        return 0;
+    case XEN_HOSTNAME:
+        arguments_addf(&machine->kernel_words, "hostname=%s", value);
+        return 0;
+    case XEN_APPEND:
+        return parse_guest_line(value, &machine->kernel_words, &machine->program_words);
+    case XEN_FS:
+        domain->files = value;
+        return is_directory(value) ? 0 : fail("--fs %s: not a folder", value);
     case XEN_DISK:
-        if (domain->disk_count == DISKS_MAX)
-            return fail("xen: more than %d disks", DISKS_MAX);
-        domain->disks[domain->disk_count++] = value;
+        if (machine->disks.count == DISKS_MAX)
+            return fail("--disk: more than %d disks", DISKS_MAX);
+        arguments_add(&machine->disks, value);
         return 0;
-    case XEN_BRIDGE:
-        domain->bridge = value;
-        return 0;
+    case XEN_NET:
+        return set_net(domain, value);
     default:
-        domain->line = value;
-        return 0;
+        return network_parse_ip(&machine->network, value, &machine->kernel_words);
     }
+}
+
+/* OPTION_END, OPTION_HELP, or OPTION_ERROR after a message. */
+static int parse_options(struct option_cursor *cursor, struct domain *domain)
+{
+    for (;;) {
+        int option = option_next(cursor);
+        if (option < 0)
+            return option;
+        if (set_option(domain, option, cursor->value) < 0)
+            return OPTION_ERROR;
+    }
+}
+
+/* The words of the command: the image and the program's arguments too. */
+static int parse_words(char **words, struct domain *domain)
+{
+    struct option_cursor cursor = {.table = &xen_options, .words = words};
+    int option = parse_options(&cursor, domain);
+    if (option == OPTION_END && words[cursor.at] && strcmp(words[cursor.at], "--") != 0) {
+        domain->machine.image = words[cursor.at++];
+        option = parse_options(&cursor, domain);
+    }
+    if (option != OPTION_END)
+        return option;
+    if (!domain->machine.image)
+        return fail("xen: give an image: unigornel xen IMAGE.elf"), OPTION_ERROR;
+    if (words[cursor.at] && strcmp(words[cursor.at++], "--") != 0)
+        return fail("xen: %s: the program's arguments come after --", words[cursor.at - 1]),
+               OPTION_ERROR;
+    for (; words[cursor.at]; cursor.at++)
+        arguments_add(&domain->machine.program_words, words[cursor.at]);
+    return OPTION_END;
+}
+
+/* What the image decides: whether it may be one, and has a network. 0, or -1 after a message. */
+static int look_at_image(struct domain *domain)
+{
+    struct elf_file file;
+    int result = check_image(domain->machine.image);
+    if (result == 0 && !domain->network_chosen) {
+        if (elf_file_open(&file, domain->machine.image) == 0 && has_network(&file))
+            domain->bridge = "";
+        elf_file_close(&file);
+    }
+    return result == 0 ? machine_check_memory(&domain->machine) : result;
+}
+
+static int write_configuration(struct domain *domain, const char *stem)
+{
+    struct buffer text = {0};
+    char *path = domain->output ? copy_string(domain->output) : format_string("%s.cfg", stem);
+    char *files = format_string("%s.erofs", path);
+    domain->name = domain->name ? domain->name : stem;
+    int result = look_at_image(domain);
+    if (result == 0 && domain->files) {
+        domain->machine.initrd = files;
+        arguments_add(&domain->machine.kernel_words, "root=initrd");
+        result = make_file_system(domain->files, files, true);
+    }
+    if (result == 0)
+        result = append_domain(&text, domain);
+    if (result == 0)
+        result = write_file(path, text.bytes, text.size, 0644);
+    buffer_free(&text);
+    free(files);
+    free(path);
+    return result;
 }
 
 int command_xen(char **words)
 {
-    struct option_cursor cursor = {.table = &xen_options, .words = words};
-    struct domain domain = {.type = "pv", .memory = 128, .cpus = 1};
-    const char *output = NULL, *image = NULL;
-    for (;;) {
-        int option = option_next(&cursor);
-        if (option == OPTION_HELP)
-            return 0;
-        if (option == OPTION_ERROR)
-            return STATUS_USAGE;
-        if (option == OPTION_END && !words[cursor.at])
-            break;
-        if (option == OPTION_END && !image) {
-            image = words[cursor.at++];
-        } else if (option == OPTION_END) {
-            fail("xen: %s: give one image", words[cursor.at]);
-            return STATUS_USAGE;
-        } else if (set_option(&domain, &output, option, cursor.value) < 0) {
-            return STATUS_USAGE;
-        }
-    }
-    if (!image) {
-        fail("xen: give an image: unigornel xen IMAGE.elf");
+    struct domain domain = {.type = "pv", .machine = {.memory = "128M", .cpus = 1}};
+    int option = parse_words(words, &domain);
+    if (option == OPTION_HELP)
+        return 0;
+    if (option == OPTION_ERROR)
         return STATUS_USAGE;
-    }
-    const char *name = base_name(image), *dot = strrchr(name, '.');
+    const char *name = base_name(domain.machine.image), *dot = strrchr(name, '.');
     char *stem = format_string("%.*s", (int)(dot ? dot - name : (long)strlen(name)), name);
-    char *path = output ? copy_string(output) : format_string("%s.cfg", stem);
-    struct buffer text = {0};
-    domain.name = domain.name ? domain.name : stem;
-    int result = check_image(image);
-    if (result == 0)
-        result = append_domain(&text, &domain, image);
-    if (result == 0)
-        result = write_file(path, text.bytes, text.size, 0644);
-    buffer_free(&text);
+    int result = write_configuration(&domain, stem);
+    arguments_free(&domain.machine.kernel_words);
+    arguments_free(&domain.machine.program_words);
+    arguments_free(&domain.machine.disks);
     free(stem);
-    free(path);
     return result == 0 ? 0 : STATUS_FAILED;
 }
