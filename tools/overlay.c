@@ -583,5 +583,6 @@ int overlay_verify(const struct overlay *overlay, const struct go_binary *binary
     }
     if (!total)
         return does_not_fit(overlay->go_version, "the program does not use the overlay");
+    verbose("%u SYSCALLs are jumps through the gate", total);
     return 0;
 }

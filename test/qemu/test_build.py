@@ -158,9 +158,17 @@ def test_run_and_exec_refuse_too(kind, binary, tmp_path):
 
 def test_prebuilt_binary(binary, tmp_path):
     image = tmp_path / "hello.elf"
-    guest.tool("build", "--from", binary("hello"), "-o", image)
+    report = guest.tool("build", "--verbose", "--from", binary("hello"), "-o", image).stderr
+    assert "SYSCALL left in internal/runtime/syscall" in report and "gate" not in report
     done = guest.tool_result("run", image)
     assert (done.status, done.stdout) == (0, "Hello from Go, and nothing but Go.\n")
+
+
+def test_replaced_calls_are_reported(tmp_path):
+    folder = guest.ROOT / "examples" / "hello"
+    report = guest.tool("build", "--verbose", "-o", tmp_path / "hello.elf", ".", folder=folder).stderr
+    assert re.search("[1-9][0-9]* SYSCALLs are jumps through the gate", report)
+    assert "SYSCALL left" not in report
 
 
 def test_exec(binary):
