@@ -13,12 +13,20 @@ import shutil
 import pytest
 
 import guest
+import platforms
+from xen.lab import Lab
 
 # What `image("hello")` means: the folders that programs are looked for in.
 PROGRAMS = (guest.ROOT / "examples", pathlib.Path(__file__).parent / "programs")
 
 
+PLATFORMS = ("kvm", "xen-pv", "xen-pvh")
+
+
 def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "kvm_only(reason): not for domains of Xen, which have no such thing"
+    )
     if not hasattr(
         config, "workerinput"
     ):  # not in pytest-xdist's workers, which share what is built
@@ -27,6 +35,17 @@ def pytest_configure(config):
     missing = [p for p in (guest.UNIGORNEL, guest.KERNEL) if not p.exists()]
     if missing:
         pytest.exit(f"{missing[0]} is missing; scripts/test builds it", returncode=1)
+
+
+def pytest_generate_tests(metafunc):
+    """A test that runs programs does so on all platforms, unless it says why not."""
+    only = metafunc.definition.get_closest_marker("kvm_only")
+    if only:
+        assert only.args, f"{metafunc.definition.nodeid}: kvm_only needs a reason"
+    elif "platform" in metafunc.fixturenames:
+        in_xen = pytest.mark.xdist_group("xen")  # one laboratory for all
+        values = [pytest.param(p, marks=() if p == "kvm" else in_xen) for p in PLATFORMS]
+        metafunc.parametrize("platform", values, indirect=True)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -68,19 +87,30 @@ def image():
     )
 
 
-@pytest.fixture
-def run(image):
-    """run(NAME, *ARGS, options=[...], stdin=b""): what `unigornel run` makes of it, as a
-    guest.Result."""
-
-    def run_image(name, *args, options=(), **others):
-        words = ["run", *options, image(name), *(["--", *args] if args else [])]
-        return guest.tool_result(*words, **others)
-
-    return run_image
+@pytest.fixture(scope="session")
+def lab():
+    """The laboratory (xen/lab.py), started by the first test that wants it."""
+    made = Lab(guest.BUILD / "xen")
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def boot(image):
-    """boot(NAME, ...): a guest.Machine that boots the image without `unigornel run`: see there."""
-    return lambda name, **options: guest.Machine(image(name), **options)
+def platform(request):
+    name = getattr(request, "param", "kvm")
+    if name == "kvm":
+        return platforms.Kvm()
+    return platforms.Xen(request.getfixturevalue("lab"), name.removeprefix("xen-"))
+
+
+@pytest.fixture
+def run(platform, image):
+    """run(NAME, *ARGS, options=[...], stdin=b""): what becomes of the program on the platform, with
+    options of `unigornel run`, as a guest.Result."""
+    return lambda name, *args, **options: platform.run(image(name), *args, **options)
+
+
+@pytest.fixture
+def boot(platform, image):
+    """boot(NAME, ...): a machine or domain that boots the image by itself: see platforms.py."""
+    return lambda name, **options: platform.boot(image(name), **options)

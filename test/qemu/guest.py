@@ -35,6 +35,11 @@ def transcripts():
     return _transcripts + [(m.title, m.text()) for m in _machines]
 
 
+def register(machine):
+    """Something that boots: its title and text() are reported, destroy() ends it with the test."""
+    _machines.append(machine)
+
+
 def forget_transcripts():
     _transcripts.clear()
     _machines.clear()
@@ -48,7 +53,7 @@ def end_all():
         process.wait()
     _processes.clear()
     for machine in _machines:
-        machine.end()
+        machine.destroy()
 
 
 class Result:
@@ -185,7 +190,7 @@ class Machine:
             "qemu-system-x86_64", command, timeout=TIMEOUT, cwd=str(BUILD), echo=False
         )
         self.serial.logfile_read = self.log
-        _machines.append(self)
+        register(self)
 
     @property
     def pid(self):
@@ -246,7 +251,7 @@ class Machine:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def end(self):
+    def destroy(self):
         self.serial.close(force=True)
         self.log.close()
         self.monitor.unlink(missing_ok=True)

@@ -18,7 +18,10 @@ import cable as cables
 import guest
 from cable import GUEST4, GUEST6, HOST4
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="a network namespace needs root")
+pytestmark = [
+    pytest.mark.skipif(os.getuid() != 0, reason="a network namespace needs root"),
+    pytest.mark.kvm_only("QEMU's tap device is the cable"),
+]
 
 STATIC = ("--ip", f"{GUEST4}/24,{HOST4}", "--ip", f"{GUEST6}/64")
 

@@ -11,6 +11,7 @@ import pytest
 import guest
 
 
+@pytest.mark.kvm_only("ACPI's power button; Xen has control/shutdown, see test_xen.py")
 @pytest.mark.parametrize("machine", ("pc", "q35"))
 def test_power_button(boot, machine):
     """SIGTERM reaches the program, which decides how it ends."""
@@ -21,6 +22,7 @@ def test_power_button(boot, machine):
     assert program.status() == 7
 
 
+@pytest.mark.kvm_only("ACPI's power button; Xen has control/shutdown, see test_xen.py")
 def test_power_button_ends_a_program_that_does_not_care(boot):
     program = boot("cat", machine="q35")
     time.sleep(2)  # cat says nothing when it starts
@@ -34,6 +36,7 @@ def test_kernel_panic_has_a_status_of_its_own(run):
     assert "kernel panic" in done.stderr and done.stdout == ""
 
 
+@pytest.mark.kvm_only("QEMU's own CPU time; for Xen see test_xen.py")
 @pytest.mark.parametrize("cpus", (1, 4))
 def test_idle_guest_sleeps(boot, cpus):
     """With nothing to run every CPU halts and no tick comes; bench/ holds it to 2 %."""
@@ -45,6 +48,7 @@ def test_idle_guest_sleeps(boot, cpus):
     assert program.cpu_seconds() - before < 0.2 * 5
 
 
+@pytest.mark.kvm_only("a 16550; for Xen's console see test_xen.py")
 def test_serial_input(boot):
     """Lines typed at a plain serial console reach the program."""
     program = boot("cat", machine="pc", words="log=info")
@@ -56,6 +60,7 @@ def test_serial_input(boot):
     raise AssertionError("nothing came back")
 
 
+@pytest.mark.kvm_only("QEMU's gdb server")
 def test_gdb(image, boot):
     """gdb finds the kernel's and the program's symbols in the image, and stops in both."""
     gate = guest.BUILD / f"gdb-{time.monotonic_ns()}"

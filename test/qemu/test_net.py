@@ -100,6 +100,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.kvm_only("QEMU's forwarded ports; for Xen see test_xen.py")
 @pytest.mark.parametrize("machine", ("microvm", "q35"))
 def test_web_server(image, machine):
     web = Web(image, "--machine", machine, "--smp", "2")
@@ -168,6 +169,7 @@ def postgres():
     shutil.rmtree(folder)
 
 
+@pytest.mark.kvm_only("QEMU's user-mode network reaches the host's servers; dom0's bridge does not")
 def test_databases(run, postgres):
     """Clients of a real Redis and a real PostgreSQL on the host, through user-mode networking."""
     redis = free_port()

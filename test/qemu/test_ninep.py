@@ -7,6 +7,8 @@ import os
 import guest
 import pytest
 
+pytestmark = pytest.mark.kvm_only("9P is virtio's; that of Xen needs a QEMU in dom0")
+
 
 def tree_of(root):
     """Names, types, permissions and contents."""

@@ -87,6 +87,7 @@ def test_streams(run):
     assert done.stderr == "to standard error\n"
 
 
+@pytest.mark.kvm_only("the pipes of `unigornel run`")
 def test_streams_into_one_file(image, tmp_path):
     """With `2>&1` both keep their order, and no byte passes for a record of the hostlink's."""
     everything = bytes(range(256))

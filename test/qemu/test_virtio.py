@@ -10,6 +10,8 @@ import pytest
 
 import guest
 
+pytestmark = pytest.mark.kvm_only("virtio devices")
+
 RNG = ("-object", "rng-random,filename=/dev/urandom,id=rng", "-device")
 MODERN_MMIO = ("-global", "virtio-mmio.force-legacy=false")
 ROOT_PORT = ("-device", "pcie-root-port,id=port0")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The same programs as domains of a real Xen (xen/lab.py), paravirtual and with hardware
-virtualisation, with what is particular to them."""
+"""What is particular to domains of Xen (xen/lab.py), paravirtual and with hardware virtualisation;
+most tests of the other files run there too."""
 
 import hashlib
 import random
@@ -9,22 +9,16 @@ import subprocess
 
 import guest
 import pytest
-from xen.lab import Domain, Lab
 
 pytestmark = pytest.mark.xdist_group("xen")  # one laboratory for all
-
-
-@pytest.fixture(scope="session")
-def lab():
-    made = Lab(guest.BUILD / "xen")
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=["pv", "pvh"])
 def domain(request, lab, image):
     """domain(NAME, ...): the program's image as a domain of both kinds; see Lab.create."""
-    return lambda name, **options: lab.create(image(name), kind=request.param, **options)
+    return lambda name, *words, **others: lab.create(
+        image(name), *words, kind=request.param, **others
+    )
 
 
 def test_functions_have_room_for_a_jump():
@@ -47,59 +41,20 @@ def test_functions_have_room_for_a_jump():
 
 
 def test_hello_in_16_mib(domain):
-    d = domain("hello", memory=16)
+    d = domain("hello", "-m", 16)
     assert d.end() == "poweroff"
     assert d.text() == "Hello from Go, and nothing but Go.\n"
 
 
-def test_words_and_arguments(domain):
-    d = domain("args", extra="env.COLOUR=blue -- one two")
+def test_32_cpus(domain):
+    d = domain("args", "-m", 128, "--smp", 32)
     assert d.end() == "poweroff"
-    assert "one" in d.text() and "two" in d.text()
-
-
-@pytest.mark.parametrize("cpus", [1, 4])
-def test_collector_under_load(domain, cpus):
-    d = domain("gc", memory=128, vcpus=cpus)
-    assert d.end() == "poweroff"
-    assert "ok, " in d.text()
-
-
-def test_all_cpus_are_used(domain):
-    d = domain("cpus", memory=128, vcpus=4)
-    assert d.end() == "poweroff"
-    assert "4 CPUs, 4 used" in d.text()
-
-
-def test_vector_registers_survive(domain):
-    d = domain("floats", memory=128, vcpus=2)
-    assert d.end() == "poweroff"
-    assert "all sums equal" in d.text()
-
-
-def test_clocks_and_timers(domain):
-    d = domain("timers", memory=64, vcpus=2)
-    assert d.end() == "poweroff"
-    assert "clocks ok" in d.text()
-
-
-def test_go_panics_are_recovered(domain):
-    d = domain("panics")
-    assert d.end() == "poweroff"
-    assert "invalid memory address or nil pointer dereference" in d.text()
-    assert "still here" in d.text()
-
-
-def test_no_page_is_writable_and_executable(domain):
-    d = domain("wx")
-    assert d.end() == "poweroff"
-    assert "mmap rwx: true permission denied" in d.text()
-    assert "run code: <nil>" in d.text()
+    assert "cpus 32 gomaxprocs 32" in d.text()
 
 
 def test_every_call_of_the_benchmark(domain):
     """Pages, threads and pipes of all kinds, for as long as it takes."""
-    d = domain("sysbench", memory=128)
+    d = domain("sysbench", "-m", 128)
     assert d.end() == "poweroff"
     assert "sha256_8k" in d.text()
 
@@ -117,7 +72,7 @@ def test_a_prebuilt_program(lab, binary, kind):
 
 
 def test_a_kernel_panic_is_a_crash_of_the_domain(domain):
-    d = domain("hello", extra="crash=panic")
+    d = domain("hello", "--append", "crash=panic")
     assert d.end() == "crash"
     assert "asked for by crash=panic" in d.text()
 
@@ -145,10 +100,8 @@ def test_disk(lab, domain):
     disk.write_bytes(contents)
     d = domain(
         "readdisk",
-        memory=128,
-        vcpus=2,
-        extra="-- xvda written",
-        more='disk=["/job/disk.img,raw,xvda,w"]',
+        *("-m", 128, "--smp", 2, "--disk", disk),
+        args=("xvda", "written"),
     )
     assert d.end() == "poweroff"
     contents[1 << 20 : (1 << 20) + 7] = b"written"
@@ -156,14 +109,73 @@ def test_disk(lab, domain):
     assert disk.read_bytes() == contents
 
 
-def test_the_configuration_that_the_tool_writes(lab, image, tmp_path):
-    copy = lab.folder / "tool.elf"
-    copy.write_bytes(image("args").read_bytes())
-    words = ("-m", "64", "--smp", "2", "--name", "written", "--append", 'env.A="b" -- one')
-    guest.tool("xen", *words, "-o", tmp_path / "c.cfg", copy)
-    text = (tmp_path / "c.cfg").read_text().replace(str(lab.folder), "/job")
-    (lab.folder / "written.cfg").write_text(text.replace('"destroy"', '"preserve"'))
-    lab.command("xl create -e /job/written.cfg")
-    d = Domain(lab, "written")
+def test_the_exit_status_is_in_xenstore(domain):
+    d = domain("panics", args=("exit", "255"))
     assert d.end() == "poweroff"
-    assert 'env "A=b"' in d.text() and "cpus 2" in d.text()
+    assert d.exit_status == 255
+
+
+def test_the_configuration_that_the_tool_writes(image, tmp_path):
+    copy, disk = tmp_path / 'o"dd.elf', tmp_path / "disk"
+    copy.write_bytes(image("inet").read_bytes())
+    disk.write_bytes(b"")
+
+    def configuration(*words):
+        guest.tool("xen", *words, folder=tmp_path)
+        return (tmp_path / "c.cfg").read_text().splitlines()
+
+    assert configuration("-o", "c.cfg", copy) == [
+        'name = "o\\"dd"',
+        'type = "pv"',
+        f'kernel = "{tmp_path}/o\\"dd.elf"',
+        "memory = 128",
+        "vcpus = 1",
+        'vif = [""]',
+        'on_poweroff = "destroy"',
+        'on_reboot = "restart"',
+        'on_crash = "preserve"',
+    ]
+    words = "--name n --type pvh -m 1G --smp 3 --disk disk --disk disk,ro --net bridge=br7 -o c.cfg"
+    text = configuration(
+        *words.split(), "--env", 'A="b c"', "--ip", "10.0.0.9/24", copy, "--", "one", "two 2"
+    )
+    assert text[:2] == ['name = "n"', 'type = "pvh"']
+    assert r'cmdline = "\"env.A=\\\"b c\\\"\" ip=10.0.0.9/24 -- one \"two 2\""' in text
+    assert "memory = 1024" in text and "vcpus = 3" in text
+    assert f'disk = ["{disk},raw,xvda,w", "{disk},raw,xvdb,r"]' in text
+    assert 'vif = ["bridge=br7"]' in text
+    assert not any("vif" in line for line in configuration("--net", "none", "-o", "c.cfg", copy))
+
+
+@pytest.mark.parametrize(
+    "words, complaint",
+    (
+        (("-m", "4M"), "at least 8M"),
+        (("--type", "hvm"), "give pv or pvh"),
+        (("--smp", "65"), "from 1 to 64"),
+        (("--net", "user"), "give bridge"),
+        (("--disk", "nowhere"), "cannot be found"),
+    ),
+)
+def test_configurations_that_the_tool_refuses(image, tmp_path, words, complaint):
+    done = guest.tool_result("xen", *words, image("hello"), folder=tmp_path)
+    assert done.status != 0 and complaint in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_balloon(lab, domain):
+    """Memory goes when the toolstack wants it, and comes back; the program does not notice."""
+    d = domain("sigterm", "-m", 64)
+    d.expect("ready")
+    for target in (48, 64, 40, 64):
+        lab.command(f"xl mem-set {d.name} {target}")
+        d.wait_for_memory(target)
+    d.shutdown()
+    assert d.end() == "poweroff"
+    assert d.text() == "ready\ngot terminated\n"
+
+
+def test_events_by_fifo(domain):
+    d = domain("hello", "--log", "debug", "--smp", 2)
+    assert d.end() == "poweroff"
+    assert "event channels by the FIFO ABI" in d.text()

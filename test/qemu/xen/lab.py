@@ -13,11 +13,14 @@ import socket
 import subprocess
 import time
 
+import guest
+
 from . import build
 
 CPU = "qemu64,+svm,+npt,+rdrand"
-MEMORY = 1024
+MEMORY = 3072  # one domain at a time has more than half of it; what is not used costs nothing
 DOM0_MEMORY = 512
+PANICKED = 127  # guest.Machine's status of a kernel panic
 TIMEOUT = 180  # seconds; reached only by what hangs
 
 
@@ -32,16 +35,56 @@ def wait_for(what, condition, timeout=TIMEOUT):
         time.sleep(0.05)
 
 
+class Streams:
+    """What a console with `hostlink` has carried (goruntime/hostlink.h)."""
+
+    ESCAPE = 0x10
+
+    def __init__(self, said):
+        streams = {"O": bytearray(), "E": bytearray()}
+        now, at = streams["E"], 0
+        self.status = None
+        while at < len(said):
+            escape = said.find(self.ESCAPE, at)
+            if escape < 0 or escape + 1 >= len(said):
+                now += said[at:] if escape < 0 else said[at:escape]
+                break
+            now += said[at:escape]
+            kind = chr(said[escape + 1])
+            at = escape + 2
+            if said[escape + 1] == self.ESCAPE:
+                now.append(self.ESCAPE)
+            elif kind in streams:
+                now = streams[kind]
+            else:  # a record: X, the status; B, the program begins
+                end = said.find(b"\n", at)
+                if end < 0:
+                    break
+                if kind == "X":
+                    self.status = int(said[at:end])
+                at = end + 1
+        self.out, self.err = bytes(streams["O"]), bytes(streams["E"])
+
+
 class Domain:
     """A domain that has been created; its console is a file that grows."""
 
     def __init__(self, lab, name):
         self.lab, self.name = lab, name
+        self.title = f"domain {name}"
         self.log = lab.folder / "console" / f"guest-{name}.log"
+        self.exit_status = None
+        self.gone = False
+        guest.register(self)
+
+    def said(self):
+        return self.log.read_bytes() if self.log.exists() else b""
 
     def text(self):
-        said = self.log.read_bytes() if self.log.exists() else b""
-        return said.decode(errors="replace").replace("\r\n", "\n")  # it is a terminal
+        return self.said().decode(errors="replace").replace("\r\n", "\n")  # it is a terminal
+
+    def streams(self):
+        return Streams(self.said())
 
     def expect(self, pattern, timeout=TIMEOUT):
         return wait_for(
@@ -64,15 +107,46 @@ class Domain:
             f"xenstore-write /local/domain/$(xl domid {self.name})/control/shutdown {how}"
         )
 
+    def wait_for_memory(self, mib):
+        """Until the domain has so much, as Xen counts."""
+        answer = self.lab.command(
+            f"for i in $(seq 100); do set -- $(xl list {self.name} | tail -n 1);"
+            f" [ $3 = {mib} ] && break; usleep 200000; done; echo $3"
+        ).strip()
+        assert answer == str(mib), f"{answer} MiB\n{self.text()}"
+
     def end(self):
-        """Waits until the domain has shut down: "poweroff", "reboot" or "crash"; then it is gone."""
+        """Waits until the domain has shut down: "poweroff", "reboot" or "crash"; then it is gone.
+        `exit_status` is then the program's, from xenstore, or None."""
         reasons = {"0": "poweroff", "1": "reboot", "3": "crash"}
         # Name, ID, Mem, VCPUs, State, Time, UUID, Reason-Code, Security Label.
-        status = self.lab.command(
+        answer = self.lab.command(
             f"for i in $(seq 600); do set -- $(xl list -v {self.name} | tail -n 1);"
-            f" case $5 in *s*) echo $8; break;; esac; usleep 200000; done; xl destroy {self.name}"
-        ).strip()
-        return reasons.get(status, f"still there: {status}")
+            f" case $5 in *s*) echo $8; break;; esac; usleep 200000; done;"
+            f" xenstore-read /local/domain/$2/data/exit-status; xl destroy {self.name}"
+        ).split()
+        self.gone = True
+        if len(answer) > 1 and answer[1].isdigit():
+            self.exit_status = int(answer[1])
+        return reasons.get(answer[0] if answer else "", f"still there: {answer}")
+
+    def destroy(self):
+        if not self.gone:
+            self.lab.command(f"xl destroy {self.name}")
+            self.gone = True
+
+    def status(self):
+        """The program's exit status, or PANICKED when the kernel panicked, as a guest.Machine has it."""
+        how = self.end()
+        return {"poweroff": self.exit_status, "crash": PANICKED}.get(how, how)
+
+    def wait_for_end_of_output(self, timeout=TIMEOUT):
+        """With `hostlink`: until the program's end or the kernel's has been told."""
+        wait_for(
+            f"the end of {self.name}, which says\n{self.text()}",
+            lambda: self.streams().status is not None or b"kernel panic on CPU" in self.said(),
+            timeout,
+        )
 
 
 class Lab:
@@ -83,13 +157,14 @@ class Lab:
         (self.folder / "console").mkdir(parents=True)
         self.jobs = 0
         self.domains = 0
+        self.shared = {}
         made = build.build()
         ours, theirs = socket.socketpair()
         self.line = ours.makefile("rw", buffering=1)
         ours.settimeout(TIMEOUT)
         xen = (
             f"console=com1 com1=115200,8n1 dom0_mem={DOM0_MEMORY}M,max:{DOM0_MEMORY}M"
-            " dom0_max_vcpus=1 loglvl=warning guest_loglvl=all"
+            " dom0_max_vcpus=1 bootscrub=0 loglvl=warning guest_loglvl=all"
         )
         self.process = subprocess.Popen(
             [
@@ -125,17 +200,48 @@ class Lab:
             raise RuntimeError(f"xen: {script}\n{answer}\n{output}")
         return output
 
-    def create(self, image, kind="pv", memory=64, vcpus=1, extra="", more=""):
-        """Starts a domain of `kind` "pv" or "pvh"."""
+    def share(self, path):
+        """A file where dom0 sees it: copied, unless it is there."""
+        path = pathlib.Path(path)
+        if self.folder not in path.parents:
+            copy = self.folder / f"file{len(self.shared)}-{path.name}"
+            shutil.copyfile(path, copy)
+            self.shared[copy] = path
+            path = copy
+        return path
+
+    def give_back(self):
+        """What domains have written to copies of files goes where those came from."""
+        for copy, path in self.shared.items():
+            if copy.suffix != ".elf" and path.exists():
+                shutil.copyfile(copy, path)
+            copy.unlink()
+        self.shared.clear()
+
+    def create(
+        self, image, *options, kind="pv", args=(), line=None, stdin=None, more=""
+    ):
+        """Starts a domain of `kind` "pv" or "pvh" by the configuration that `unigornel xen` writes
+        with these options, with `line` in place of a command line made of words, and with the lines
+        `more`. `stdin` is then typed into its console."""
         self.domains += 1
         name = f"d{self.domains}"
-        shutil.copyfile(image, self.folder / f"{name}.elf")
-        settings = {"name": name, "type": kind, "kernel": f"/job/{name}.elf", "cmdline": extra}
-        lines = [f'{key}="{value}"' for key, value in settings.items()]
-        lines += [f"memory={memory}", f"vcpus={vcpus}", more]
-        lines += [f'on_{event}="preserve"' for event in ("poweroff", "reboot", "crash")]
-        (self.folder / f"{name}.cfg").write_text("\n".join(lines) + "\n")
-        self.command(f"xl create -e /job/{name}.cfg")
+        configuration = self.folder / f"{name}.cfg"
+        words = ["xen", "--name", name, "--type", kind, "-o", configuration, *options]
+        guest.tool(*words, self.share(image), *(["--", *args] if args else []))
+        text = configuration.read_text().replace(str(self.folder), "/job")
+        # The toolstack leaves what has ended for us to look at.
+        text = re.sub("^(on_.*) = .*", r'\1 = "preserve"', text, flags=re.M)
+        if line:
+            quoted = line.replace("\\", "\\\\").replace('"', '\\"')
+            more += f'\ncmdline = "{quoted}"'
+        configuration.write_text(f"{text}{more}\n")
+        script = f"xl create -e /job/{name}.cfg"
+        if stdin is not None:
+            (self.folder / f"{name}.in").write_bytes(stdin)
+            console = f"/local/domain/$(xl domid {name})/console/tty"
+            script += f" || exit 1\ncat /job/{name}.in > $(xenstore-read {console}) &"
+        self.command(script)
         return Domain(self, name)
 
     def close(self):
