@@ -197,7 +197,8 @@ class Machine:
         return self.serial.pid
 
     def text(self):
-        self.log.flush()
+        if not self.log.closed:
+            self.log.flush()
         return pathlib.Path(self.log.name).read_bytes().decode(errors="replace")
 
     def expect(self, pattern, **options):
@@ -214,7 +215,7 @@ class Machine:
             return f"signal {self.serial.signalstatus}"
         return self.serial.exitstatus >> 1 if self.serial.exitstatus & 1 else "off"
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         """A QMP command; returns what it returns, or None when QEMU ended before it could say."""
         with socket.socket(socket.AF_UNIX) as connection:
             deadline = time.monotonic() + TIMEOUT
