@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory and text. Short pieces are moved as overlapping words, long ones by the CPU's string
  * instructions, eight bytes a step. No state. */
+#define STRING_FUNCTIONS_ONLY
 #include "core/lib/string.h"
 
 #include <stdint.h>

@@ -17,3 +17,11 @@ char *strchr(const char *text, int byte);
 char *strrchr(const char *text, int byte);
 char *strncpy(char *restrict to, const char *restrict from,
               size_t size); /* pads with NULs, as in C */
+
+/* A freestanding compiler takes these for functions like any other; by these names it may put a
+ * move of few bytes in their place. Not for string.c, which is what the calls that remain reach. */
+#ifndef STRING_FUNCTIONS_ONLY
+#define memcpy(...) __builtin_memcpy(__VA_ARGS__)
+#define memset(...) __builtin_memset(__VA_ARGS__)
+#define memcmp(...) __builtin_memcmp(__VA_ARGS__)
+#endif

@@ -9,31 +9,41 @@ static inline uint64_t add(uint64_t sum, uint64_t word)
     return sum + (sum < word);
 }
 
+static inline uint64_t load(const uint8_t *at, unsigned size)
+{
+    uint64_t word = 0;
+    memcpy(&word, at, size);
+    return word;
+}
+
 /* The folded sum, not inverted, of words in memory order. */
 uint16_t core_net_checksum(const void *data, int size)
 {
     const uint8_t *at = data;
     size_t left = (size_t)size;
     uint64_t sum = 0;
-    while (left >= 32) {
-        uint64_t words[4];
-        memcpy(words, at, sizeof(words));
-        sum = add(add(add(add(sum, words[0]), words[1]), words[2]), words[3]);
-        at += 32;
-        left -= 32;
+    for (; left >= 32; at += 32, left -= 32) {
+        sum = add(sum, load(at, 8));
+        sum = add(sum, load(at + 8, 8));
+        sum = add(sum, load(at + 16, 8));
+        sum = add(sum, load(at + 24, 8));
     }
-    while (left >= 8) {
-        uint64_t word;
-        memcpy(&word, at, sizeof(word));
-        sum = add(sum, word);
-        at += 8;
-        left -= 8;
+    for (; left >= 8; at += 8, left -= 8) {
+        sum = add(sum, load(at, 8));
     }
-    uint64_t rest = 0;
-    for (size_t i = 0; i < left; i++) {
-        rest |= (uint64_t)at[i] << 8 * i;
+    if (left >= 4) {
+        sum = add(sum, load(at, 4));
+        at += 4;
+        left -= 4;
     }
-    sum = add(sum, rest);
+    if (left >= 2) {
+        sum = add(sum, load(at, 2));
+        at += 2;
+        left -= 2;
+    }
+    if (left != 0) {
+        sum = add(sum, *at);
+    }
     sum = (sum >> 32) + (sum & 0xffffffff);
     sum = (sum >> 32) + (sum & 0xffffffff);
     sum = (sum >> 16) + (sum & 0xffff);

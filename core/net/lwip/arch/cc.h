@@ -43,6 +43,10 @@ _Noreturn void core_net_assert(const char *message, const char *file, int line);
 #endif
 #define LWIP_PLATFORM_DIAG(x)
 
+/* Most are of few bytes, whose number the compiler knows (core/lib/string.h). */
+#define MEMCPY(to, from, size) __builtin_memcpy(to, from, size)
+#define SMEMCPY(to, from, size) __builtin_memcpy(to, from, size)
+
 /* 32 bits at a time with end-around carry; core/net/checksum.c. */
 uint16_t core_net_checksum(const void *data, int size);
 #define LWIP_CHKSUM core_net_checksum
