@@ -60,8 +60,8 @@ static inline uint64_t read_clock(uint64_t *wall_offset)
         }
         uint32_t low, high;
         __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high)::"memory");
-        uint64_t ticks = ((uint64_t)high << 32 | low) - vvar->tsc_base;
-        ticks = (int64_t)ticks < 0 ? 0 : ticks;
+        uint64_t now = (uint64_t)high << 32 | low, base = vvar->tsc_base;
+        uint64_t ticks = now > base ? now - base : 0;
         uint64_t ns = vvar->base_ns + (uint64_t)((unsigned __int128)ticks * vvar->mult >> 32);
         *wall_offset = vvar->wall_offset;
         __asm__ volatile("" ::: "memory");

@@ -42,7 +42,8 @@ struct net_backlog {
 
 static struct net_interface *interfaces[8];
 static unsigned interface_count;
-static bool congested; /* a backlog has been over BACKLOG_HIGH */
+bool net_devices_to_flush; /* an interface has bits in `flush` */
+static bool congested;     /* a backlog has been over BACKLOG_HIGH */
 
 static err_t link_output(struct netif *netif, struct pbuf *frame);
 
@@ -54,18 +55,6 @@ struct net_interface *net_interface_of(const struct netif *netif)
 /* --- out
  * ------------------------------------------------------------------------------------------
  */
-
-/* Sum of 16-bit words in memory order; `size` is even. */
-static uint32_t sum_words(const uint8_t *at, unsigned size)
-{
-    uint32_t sum = 0;
-    for (unsigned i = 0; i < size; i += 2) {
-        uint16_t word;
-        memcpy(&word, at + i, 2);
-        sum += word;
-    }
-    return sum;
-}
 
 /* What the device is to do with a TCP segment: lwIP leaves the checksum 0 when the device makes it,
  * and makes segments larger than the MSS for one that cuts them. Returns a number by which frames
@@ -82,13 +71,13 @@ static unsigned prepare_tcp(struct net_interface *interface, struct pbuf *frame,
         if (bytes[23] != IP_PROTO_TCP || (bytes[20] & 0x3f) != 0 || bytes[21] != 0) {
             return 0;
         }
-        sum = sum_words(bytes + 26, 8);
+        sum = core_net_checksum(bytes + 26, 8);
     } else if (!v4 && bytes[12] == 0x86 && bytes[13] == 0xdd && frame->len >= 74) {
         start = 54;
         if (bytes[20] != IP_PROTO_TCP) {
             return 0;
         }
-        sum = sum_words(bytes + 22, 32);
+        sum = core_net_checksum(bytes + 22, 32);
     } else {
         return 0;
     }
@@ -136,6 +125,7 @@ static int transmit(struct net_interface *interface, unsigned queue, struct pbuf
     }
     interface->flush |= 1ull << queue;
     interface->in_flight++;
+    net_devices_to_flush = true;
     return 0;
 }
 
@@ -248,6 +238,7 @@ bool net_device_congested(void)
 
 void net_devices_flush(void)
 {
+    net_devices_to_flush = false;
     for (unsigned i = 0; i < interface_count; i++) {
         struct net_interface *interface = interfaces[i];
         while (interface->flush != 0) {
@@ -573,14 +564,17 @@ void net_devices_start(void)
  * -------------------------------------------------------------------------------------
  */
 
+bool core_net_loopback; /* packets may wait */
+
 static bool loopback_waits(void)
 {
-    for (struct netif *netif = netif_list; netif != NULL; netif = netif->next) {
-        if (netif->loop_first != NULL) {
-            return true;
+    if (core_net_loopback) {
+        core_net_loopback = false;
+        for (struct netif *netif = netif_list; netif != NULL; netif = netif->next) {
+            core_net_loopback |= netif->loop_first != NULL;
         }
     }
-    return false;
+    return core_net_loopback;
 }
 
 /* What this machine sends to one of its own addresses carries no checksums. */

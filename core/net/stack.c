@@ -76,8 +76,12 @@ static void run(void)
             more = net_devices_poll();
         }
     }
-    more |= net_loopback_poll();
-    net_devices_flush();
+    if (core_net_loopback) {
+        more |= net_loopback_poll();
+    }
+    if (net_devices_to_flush) {
+        net_devices_flush();
+    }
     net_timers_arm();
     if (!list_empty(&waiters)) {
         wake_waiters();
@@ -128,12 +132,13 @@ void net_request(enum net_work bit)
 /* The network stops taking memory while a part of it is still there for the program's pages. */
 bool net_memory_is_short(void)
 {
-    return page_free_count() < page_total() / 16;
+    return !page_is_plentiful(0) && page_free_count() < page_total() / 16;
 }
 
 void *core_net_malloc(size_t size)
 {
-    return page_free_count() < page_total() / 32 ? NULL : kmalloc(size);
+    bool enough = page_is_plentiful(0) || page_free_count() >= page_total() / 32;
+    return enough ? kmalloc(size) : NULL;
 }
 
 void *core_net_calloc(size_t count, size_t size)

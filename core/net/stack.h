@@ -74,10 +74,12 @@ void net_devices_start(void);
 /* Polls what has asked for it. Whether it may have left something. */
 bool net_devices_poll(void);
 
-/* Tells the devices of the frames that they have got. */
+/* Tells the devices of the frames that they have got, if there are any. */
+extern bool net_devices_to_flush;
 void net_devices_flush(void);
 
-/* Delivers packets that this machine has sent to itself. Whether it has left some. */
+/* Delivers packets that this machine has sent to itself. Whether it has left some.
+ * core_net_loopback (core/net/lwip/arch/cc.h) says that there may be some. */
 bool net_loopback_poll(void);
 
 /* Has the devices say when they have sent what they were given. Whether all has gone. */

@@ -29,6 +29,7 @@
 #define SMALL_WRITE 1024          /* bytes that go over the stack into lwIP's own memory */
 #define WRITE_CHUNK (32 * 1024)   /* the most in one buffer */
 #define WINDOW_FIRST (128 * 1024) /* receive window of a new connection */
+#define WINDOW_STEP (32 * 1024)   /* it opens when so much has been read, or a quarter of it */
 #define SEND_DEFAULT (512 * 1024) /* what may wait to be acknowledged unless SO_SNDBUF says so */
 #define HALF_OPEN_MAX 4096        /* connections in SYN-RECEIVED, of all listeners */
 
@@ -56,6 +57,7 @@ struct tcp_socket {
     uint32_t received;   /* bytes in both; read by anybody */
     uint32_t window;     /* what the receive window is at most, bytes */
     uint32_t read_since; /* bytes read since it was last made larger */
+    uint32_t unopened;   /* receive_mutex: bytes read by which it has not been opened yet */
 
     struct mutex send_mutex;
     uint32_t queued;             /* bytes taken that are not acknowledged; read by anybody */
@@ -835,6 +837,15 @@ static long copy_out(struct tcp_socket *tcp, struct socket_message *message, siz
     return (long)done;
 }
 
+/* Nothing to read, for now. No lock needed: what makes it otherwise is followed by a notification.
+ */
+static bool must_wait(const struct tcp_socket *tcp)
+{
+    return __atomic_load_n(&tcp->received, __ATOMIC_RELAXED) == 0 &&
+           __atomic_load_n(&tcp->phase, __ATOMIC_RELAXED) == TCP_CONNECTED && !tcp->peer_closed &&
+           !tcp->read_shut && __atomic_load_n(&tcp->inet.socket.error, __ATOMIC_RELAXED) == 0;
+}
+
 static long tcp_receive(struct socket *socket, struct socket_message *message)
 {
     struct tcp_socket *tcp = tcp_of(socket);
@@ -846,6 +857,9 @@ static long tcp_receive(struct socket *socket, struct socket_message *message)
     }
     size_t size = message->io.remaining;
     bool peek = (message->flags & MSG_PEEK) != 0;
+    if (must_wait(tcp)) {
+        return -EAGAIN;
+    }
     mutex_lock(&tcp->receive_mutex);
     uint32_t there = __atomic_load_n(&tcp->received, __ATOMIC_RELAXED);
     long result = 0;
@@ -868,8 +882,12 @@ static long tcp_receive(struct socket *socket, struct socket_message *message)
     size_t wanted = LWIP_MIN(size, there);
     net_lock();
     take_arrived(tcp);
-    if (!peek && wanted != 0) {
-        open_window(tcp, (uint32_t)wanted);
+    if (!peek) {
+        tcp->unopened += (uint32_t)wanted;
+        if (tcp->unopened >= LWIP_MIN(WINDOW_STEP, tcp->window / 4)) {
+            open_window(tcp, tcp->unopened);
+            tcp->unopened = 0;
+        }
     }
     net_unlock();
     result = copy_out(tcp, message, wanted, peek);

@@ -92,8 +92,11 @@ static uint32_t device_limit(const struct tcp_pcb *pcb)
 }
 
 /* Half of what may be under way, so that one is acknowledged while the next goes out. */
-uint16_t core_net_segment_limit(const struct tcp_pcb *pcb)
+uint16_t core_net_segment_limit(const struct tcp_pcb *pcb, uint32_t length)
 {
+    if (length <= pcb->mss && pcb->unsent == NULL) {
+        return pcb->mss; /* one is enough */
+    }
     uint32_t half = LWIP_MIN(pcb->cwnd, pcb->snd_wnd) / 2;
     if (half < 2u * pcb->mss) {
         return pcb->mss;

@@ -14,7 +14,7 @@
 #include "lwip/ip.h"
 #include "lwip/priv/tcp_priv.h"
 
-#define BUCKETS 4096
+#define BUCKET_BITS 12
 #define EXT_ARG 0 /* of lwIP's control blocks: the node */
 
 struct node {
@@ -25,8 +25,9 @@ struct node {
 
 static unsigned half_open_count;
 
-static struct node *buckets[BUCKETS];
-static uint64_t secret[2], sequence_secret[2];
+static struct node *buckets[1 << BUCKET_BITS];
+static uint64_t keys[7]; /* of the buckets */
+static uint64_t flow_secret[2], sequence_secret[2];
 
 /* --- SipHash-1-3 (Aumasson and Bernstein, 2012; rounds as in Linux's hsiphash) over 64-bit words
  * --
@@ -83,7 +84,33 @@ static uint64_t hash(const uint64_t key[2], const ip_addr_t *local, uint16_t loc
 
 uint32_t tcp_table_hash(const ip_addr_t *remote, uint16_t port)
 {
-    return (uint32_t)hash(secret, remote, port, remote, port);
+    return (uint32_t)hash(flow_secret, remote, port, remote, port);
+}
+
+/* --- buckets
+ * ------------------------------------------------------------------------------------------
+ */
+
+/* NH (Black et al., UMAC, 1999), reduced by a multiplication: without the keys nobody finds
+ * connections that meet in a bucket but by chance. Once a packet, so it is not SipHash. */
+static struct node **bucket(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                            uint16_t remote_port)
+{
+    uint64_t ports = (uint64_t)local_port << 16 | remote_port;
+    unsigned __int128 sum;
+    if (IP_IS_V4(remote)) {
+        uint64_t addresses = (uint64_t)ip_2_ip4(local)->addr << 32 | ip_2_ip4(remote)->addr;
+        sum = (unsigned __int128)(addresses + keys[0]) * (ports + keys[1]);
+    } else {
+        uint64_t words[4];
+        memcpy(words, ip_2_ip6(local)->addr, 16);
+        memcpy(words + 2, ip_2_ip6(remote)->addr, 16);
+        sum = (unsigned __int128)(words[0] + keys[0]) * (words[1] + keys[1]) +
+              (unsigned __int128)(words[2] + keys[2]) * (words[3] + keys[3]) +
+              (unsigned __int128)(ports + keys[4]) * keys[5];
+    }
+    uint64_t folded = (uint64_t)sum + (uint64_t)(sum >> 64);
+    return &buckets[folded * (keys[6] | 1) >> (64 - BUCKET_BITS)];
 }
 
 /* --- the table
@@ -93,8 +120,8 @@ uint32_t tcp_table_hash(const ip_addr_t *remote, uint16_t port)
 struct tcp_pcb *tcp_table_find(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                                uint16_t remote_port)
 {
-    uint64_t index = hash(secret, local, local_port, remote, remote_port) % BUCKETS;
-    for (struct node *node = buckets[index]; node != NULL; node = node->next) {
+    for (struct node *node = *bucket(local, local_port, remote, remote_port); node != NULL;
+         node = node->next) {
         struct tcp_pcb *pcb = node->pcb;
         if (pcb->remote_port == remote_port && pcb->local_port == local_port &&
             ip_addr_eq(&pcb->remote_ip, remote) && ip_addr_eq(&pcb->local_ip, local)) {
@@ -153,16 +180,16 @@ int tcp_table_add(struct tcp_pcb *pcb)
     if (node == NULL) {
         return -ENOMEM;
     }
-    uint64_t index =
-        hash(secret, &pcb->local_ip, pcb->local_port, &pcb->remote_ip, pcb->remote_port) % BUCKETS;
+    struct node **first =
+        bucket(&pcb->local_ip, pcb->local_port, &pcb->remote_ip, pcb->remote_port);
     node->pcb = pcb;
     node->half_open = false;
-    node->next = buckets[index];
-    node->link = &buckets[index];
+    node->next = *first;
+    node->link = first;
     if (node->next != NULL) {
         node->next->link = &node->next;
     }
-    buckets[index] = node;
+    *first = node;
     tcp_ext_arg_set(pcb, EXT_ARG, node);
     tcp_ext_arg_set_callbacks(pcb, EXT_ARG, &callbacks);
     return 0;
@@ -195,8 +222,8 @@ uint16_t tcp_segment_size(const struct tcp_hdr *header, const uint8_t *addresses
     }
     uint16_t local_port = lwip_htons(header->src);
     uint16_t remote_port = lwip_htons(header->dest);
-    uint64_t index = hash(secret, &local, local_port, &remote, remote_port) % BUCKETS;
-    for (struct node *node = buckets[index]; node != NULL; node = node->next) {
+    for (struct node *node = *bucket(&local, local_port, &remote, remote_port); node != NULL;
+         node = node->next) {
         struct tcp_pcb *pcb = node->pcb;
         if (pcb->remote_port == remote_port && pcb->local_port == local_port &&
             IP_GET_TYPE(&pcb->remote_ip) == IP_GET_TYPE(&remote)) {
@@ -248,6 +275,7 @@ uint32_t core_net_initial_sequence(const void *local, uint16_t local_port, const
 
 void tcp_table_init(void)
 {
-    random_bytes(secret, sizeof(secret));
+    random_bytes(keys, sizeof(keys));
+    random_bytes(flow_secret, sizeof(flow_secret));
     random_bytes(sequence_secret, sizeof(sequence_secret));
 }

@@ -18,12 +18,12 @@ struct tcp_pcb *core_net_lookup_time_wait(const struct tcp_hdr *header);
 #define LWIP_TCP_LOOKUP_TIME_WAIT(header) core_net_lookup_time_wait(header)
 
 /* Segments larger than the MSS, for a device that cuts them (tcp_segment.c): the most bytes that
- * one may have, not less than the MSS; cutting the first unsent one when only a part of it may go
+ * one may have when `length` more are written, not less than the MSS; cutting the first unsent one when only a part of it may go
  * out yet; and a pbuf for `length` bytes of the buffer that is being written. */
-uint16_t core_net_segment_limit(const struct tcp_pcb *pcb);
+uint16_t core_net_segment_limit(const struct tcp_pcb *pcb, uint32_t length);
 void core_net_fit_unsent(struct tcp_pcb *pcb, uint32_t window);
 struct pbuf *core_net_reference(uint16_t length);
-#define LWIP_TCP_SEGMENT_LIMIT(pcb) core_net_segment_limit(pcb)
+#define LWIP_TCP_SEGMENT_LIMIT(pcb, length) core_net_segment_limit(pcb, length)
 #define LWIP_TCP_FIT_UNSENT(pcb, window) core_net_fit_unsent(pcb, window)
 #define LWIP_TCP_REFERENCE(layer, length) core_net_reference(length)
 

@@ -44,6 +44,7 @@
 #define IP_REASSEMBLY 1
 #define IP_REASS_MAX_PBUFS 1024
 #define IP_FRAG 1
+#define LWIP_INLINE_IP_CHKSUM 1
 #define IP_DEFAULT_TTL 64
 #define LWIP_ICMP 1
 #define LWIP_IGMP 1

@@ -2,6 +2,7 @@
 /* What lwIP needs of the compiler and the kernel. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,3 +51,7 @@ _Noreturn void core_net_assert(const char *message, const char *file, int line);
 /* 32 bits at a time with end-around carry; core/net/checksum.c. */
 uint16_t core_net_checksum(const void *data, int size);
 #define LWIP_CHKSUM core_net_checksum
+
+/* A packet of this machine's to itself waits (lwip.patch; core/net/device.c). */
+extern bool core_net_loopback;
+#define LWIP_LOOPBACK_QUEUED() (core_net_loopback = true)
