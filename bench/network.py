@@ -2,7 +2,7 @@
 """The network's numbers. QEMU and the load generator (programs/netload) run in a network namespace
 of their own, joined by a tap; the guest runs programs/netserve. Times are taken without a plugin;
 instructions with insn_profile, in another boot: what the guest executes between two moments at which
-nothing is under way, by address: the program's own, and the rest, which is the kernel's."""
+nothing is under way, by address: the program's own, the vDSO's, and the rest, which is the kernel's."""
 
 import bisect
 import collections
@@ -220,10 +220,23 @@ class Profile:
             return {address: n for address, n in self.SLOT.iter_unpack(table[:]) if address and n}
 
 
-def program_text(binary):
-    """The addresses of a Go binary's instructions."""
-    image = elf.Elf(binary)
-    return range(image.symbol("runtime.text"), image.symbol("runtime.etext"))
+class Places:
+    """Whose the instructions at an address are."""
+
+    def __init__(self, side, program):
+        ours = side.name == "ours"
+        image = elf.Elf(program.image if ours else program.binary)
+        self.program = range(image.symbol("runtime.text"), image.symbol("runtime.etext"))
+        # Linux runs its vDSO as a part of the program, and everything else of its own in the upper
+        # half of the addresses.
+        self.vdso = range(1 << 63)
+        if ours:
+            self.vdso = range(image.symbol("vdso_start"), image.symbol("vdso_end"))
+
+    def __call__(self, address):
+        if address in self.program:
+            return "program"
+        return "vDSO" if address in self.vdso else "kernel"
 
 
 def difference(before, after):
@@ -243,16 +256,16 @@ def counted(space, profile, kind, words):
     return {at: n / done["count"] for at, n in difference(before, after).items()}
 
 
-def show_functions(name, image, text, blocks, most=70):
+def show_functions(name, image, place, blocks, most=70):
     """The functions in which the instructions of one operation are."""
     symbols = sorted((value, symbol) for symbol, value in elf.Elf(image).symbols() if value)
     starts = [value for value, _ in symbols]
     functions = collections.Counter()
     for at, n in blocks.items():
-        functions[symbols[max(0, bisect.bisect_right(starts, at) - 1)][1], at in text] += n
+        functions[symbols[max(0, bisect.bisect_right(starts, at) - 1)][1], place(at)] += n
     print(f"{name}: {sum(blocks.values()):,.0f} instructions")
-    for (function, is_program), n in functions.most_common(most):
-        print(f"{n:10,.0f} {'program' if is_program else 'kernel ':8} {function}")
+    for (function, owner), n in functions.most_common(most):
+        print(f"{n:10,.0f} {owner:8} {function}")
 
 
 # Row, what netload is to do, limits for all instructions and for the kernel's.
@@ -270,7 +283,7 @@ def measure_instructions(table, sides, program, options, space):
     found = {}
     for side in sides:
         profile = Profile(side.name)
-        text = program_text(program.image if side.name == "ours" else program.binary)
+        place = Places(side, program)
         with serving(space, side, program, extra=profile.words) as guest:
             if guest is None:
                 continue
@@ -278,15 +291,22 @@ def measure_instructions(table, sides, program, options, space):
                 seconds = {"time": "2s" if options.quick else "5s"}
                 blocks = counted(space, profile, kind, words | seconds)
                 if blocks is not None:
-                    own = sum(n for at, n in blocks.items() if at in text)
-                    found[side.name, name] = sum(blocks.values()), own
+                    owners = collections.Counter()
+                    for at, n in blocks.items():
+                        owners[place(at)] += n
+                    found[side.name, name] = owners
                     if options.profile and side.name == "ours":
-                        show_functions(name, program.image, text, blocks)
+                        show_functions(name, program.image, place, blocks)
     for name, _, most, most_kernel in COUNTED:
         linux, ours = (found.get((side, name)) for side in ("Linux", "ours"))
-        whole = lambda pair: round(pair[0]) if pair else None
-        kernel = lambda pair: round(pair[0] - pair[1]) if pair else None
-        for label, pick, limit in (("", whole, most), (", kernel's", kernel, most_kernel)):
+        whole = lambda owners: round(owners.total()) if owners else None
+        kernel = lambda owners: round(owners["kernel"]) if owners else None
+        vdso = lambda owners: round(owners["vDSO"]) if owners else None
+        for label, pick, limit in (
+            ("", whole, most),
+            (", kernel's", kernel, most_kernel),
+            (", vDSO's", vdso, None),
+        ):
             table.at_most(f"{name}{label}", pick(linux), pick(ours), limit, "insns")
 
 
