@@ -80,6 +80,7 @@ bool is_file(const char *path);
 const char *base_name(const char *path);
 /* The absolute path without links and dots, or NULL. */
 char *real_path(const char *path);
+/* By the name that the environment gives it, if that is right, as for Go. */
 char *current_directory(void);
 
 /* A fresh folder below $TMPDIR that is removed when the command ends, or, when it was killed, by

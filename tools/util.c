@@ -311,6 +311,11 @@ char *real_path(const char *path)
 
 char *current_directory(void)
 {
+    const char *named = getenv("PWD");
+    struct stat by_name, here;
+    if (named && *named == '/' && stat(named, &by_name) == 0 && stat(".", &here) == 0 &&
+        by_name.st_dev == here.st_dev && by_name.st_ino == here.st_ino)
+        return copy_string(named);
     char *path = getcwd(NULL, 0);
     return path ? path : copy_string(".");
 }
