@@ -9,6 +9,7 @@
 
 #include "core/lib/string.h"
 #include "core/mm/kmalloc.h"
+#include "core/net/filter.h"
 #include "core/net/inet.h"
 #include "core/net/lwip/hooks.h"
 #include "core/net/tcp.h"
@@ -40,6 +41,7 @@ struct datagram_socket {
     struct udp_pcb *udp;     /* one of the two */
     struct raw_pcb *raw;     /* ICMP datagrams, and SOCK_RAW */
     uint32_t filter[8];      /* bit per type of ICMP message that a raw socket does not get */
+    struct socket_filter *packet_filter; /* SO_ATTACH_FILTER, or NULL */
     struct datagram *first, **end;
     uint32_t waiting; /* bytes with overhead; read by anybody */
     bool read_shut, write_shut;
@@ -69,10 +71,30 @@ static bool is_icmp(const struct datagram_socket *socket)
  * ------------------------------------------------------------------------------------
  */
 
+/* Asks the filter, which sees UDP's header as well, and cuts off what it does not want. */
+static bool passes(const struct datagram_socket *socket, struct pbuf *data)
+{
+    if (socket->packet_filter == NULL) {
+        return true;
+    }
+    uint32_t header = socket->udp != NULL ? UDP_HLEN : 0;
+    struct filter_packet packet = {ip_next_header_ptr(), header, data};
+    uint32_t keep = filter_run(socket->packet_filter, &packet);
+    uint32_t rest = keep > header ? keep - header : 0;
+    if (keep != 0 && rest < data->tot_len) {
+        pbuf_realloc(data, (uint16_t)rest);
+    }
+    return keep != 0;
+}
+
 /* Queues a datagram; takes the pbuf over. */
 static void queue(struct datagram_socket *socket, struct pbuf *data, const ip_addr_t *from,
                   uint16_t port)
 {
+    if (!passes(socket, data)) {
+        pbuf_free(data);
+        return;
+    }
     uint32_t size = data->tot_len + DATAGRAM_OVERHEAD;
     struct datagram *datagram = NULL;
     if (socket->waiting + size <= socket->inet.socket.options.receive_buffer &&
@@ -674,10 +696,29 @@ static int set_checksum(struct datagram_socket *socket, const void *value, size_
     return 0;
 }
 
+static int set_packet_filter(struct datagram_socket *socket, int name, const void *value,
+                             size_t size)
+{
+    struct socket_filter *filter = NULL;
+    int error = name == SO_ATTACH_FILTER ? filter_create(value, size, &filter) : 0;
+    if (error != 0) {
+        return error;
+    }
+    net_lock();
+    struct socket_filter *old = socket->packet_filter;
+    socket->packet_filter = filter;
+    net_unlock();
+    kfree(old);
+    return name == SO_DETACH_FILTER && old == NULL ? -ENOENT : 0;
+}
+
 static int datagram_set_option(struct socket *base, int level, int name, const void *value,
                                size_t size)
 {
     struct datagram_socket *socket = datagram_of(base);
+    if (level == SOL_SOCKET && (name == SO_ATTACH_FILTER || name == SO_DETACH_FILTER)) {
+        return set_packet_filter(socket, name, value, size);
+    }
     if (is_filter(socket, level, name)) {
         memcpy(socket->filter, value, LWIP_MIN(size, sizeof(socket->filter)));
         return 0;
@@ -723,6 +764,7 @@ static void datagram_release(struct socket *base)
         kfree(datagram);
     }
     net_unlock();
+    kfree(socket->packet_filter);
     kfree(socket);
 }
 

@@ -193,6 +193,13 @@ void thread_wake(struct thread *thread)
     CHECK(thread == current_thread());
 }
 
+int copy_from_user(void *to, uintptr_t from, size_t size)
+{
+    (void)to;
+    (void)from;
+    return size == 0 ? 0 : -EFAULT;
+}
+
 void interface_register(const struct interface_source *source)
 {
     (void)source;
