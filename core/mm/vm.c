@@ -93,6 +93,8 @@ static bool writable_executable(unsigned prot)
     return (prot & (PROT_W | PROT_X)) == (PROT_W | PROT_X);
 }
 
+static uint64_t address_limit = UINT64_MAX; /* RLIMIT_AS, bytes */
+
 /* What can never be backed is refused at once, as Linux's overcommit mode 0 does, so that the
  * program can say so. */
 static bool overcommits(size_t length)
@@ -422,6 +424,33 @@ static long map_locked(struct vma *vma, uintptr_t address, size_t length, unsign
     return (long)address;
 }
 
+/* Bytes of the program's mappings that do not lie in a range. */
+static size_t mapped_outside(uintptr_t start, uintptr_t end)
+{
+    size_t size = 0;
+    for (const struct vma *vma = vm.tree.first; vma != NULL; vma = vma->next) {
+        if (vma->start < PROGRAM_MIN && (vma->flags & VMA_PINNED) != 0) {
+            continue;
+        }
+        uintptr_t from = vma->start > start ? vma->start : start;
+        uintptr_t to = vma->end < end ? vma->end : end;
+        size += vma->end - vma->start - (from < to ? to - from : 0);
+    }
+    return size;
+}
+
+/* Whether a mapping over a range (from 0: anywhere) would be more than RLIMIT_AS has. */
+static bool beyond_limit(uintptr_t start, size_t length)
+{
+    uint64_t limit = __atomic_load_n(&address_limit, __ATOMIC_RELAXED);
+    return limit != UINT64_MAX && mapped_outside(start, start + length) + length > limit;
+}
+
+void vm_limit_addresses(uint64_t bytes)
+{
+    __atomic_store_n(&address_limit, bytes, __ATOMIC_RELAXED);
+}
+
 /* The arguments that need no look at the tree: 0 or -errno. */
 static int check_mmap(uintptr_t address, size_t length, unsigned prot, unsigned flags,
                       uint64_t offset)
@@ -484,7 +513,10 @@ long vm_mmap(uintptr_t address, size_t length, unsigned prot, unsigned flags, st
         (uint16_t)(vma_flags | vm.new_flags | ((flags & MAP_LOCKED) != 0 ? VMA_LOCKED : 0));
     bool populate = (flags & MAP_POPULATE) != 0 || (flags & MAP_LOCKED) != 0 ||
                     ((vma->flags & VMA_LOCKED) != 0 && !vm.lock_on_fault);
-    long result = map_locked(vma, address, length, flags, &dead);
+    bool fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+    long result = beyond_limit(fixed ? address : 0, length)
+                      ? -ENOMEM
+                      : map_locked(vma, address, length, flags, &dead);
     if (result < 0) {
         bury(&dead, vma);
     }
@@ -521,7 +553,8 @@ uintptr_t vm_brk(uintptr_t wanted)
     if (valid && new_end < old_end) {
         valid = remove_range(new_end, old_end, &dead) == 0;
     } else if (valid && new_end > old_end) {
-        valid = vma != NULL && !overcommits(new_end - old_end) && range_is_free(old_end, new_end);
+        valid = vma != NULL && !overcommits(new_end - old_end) &&
+                !beyond_limit(old_end, new_end - old_end) && range_is_free(old_end, new_end);
         if (valid) {
             *vma = (struct vma){
                 .start = old_end, .end = new_end, .prot = PROT_R | PROT_W, .name = "[heap]"};
@@ -955,7 +988,8 @@ static long remap_locked(uintptr_t address, size_t old_size, size_t new_size, un
         (vma->flags & VMA_PINNED) != 0) {
         return -EFAULT;
     }
-    if (new_size > old_size && (vma->prot & PROT_W) != 0 && overcommits(new_size - old_size)) {
+    if (new_size > old_size && (((vma->prot & PROT_W) != 0 && overcommits(new_size - old_size)) ||
+                                beyond_limit(0, new_size - old_size))) {
         return -ENOMEM;
     }
     if ((flags & MREMAP_DONTUNMAP) != 0 && (vma->flags & VMA_BORROWED) != 0) {

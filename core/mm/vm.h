@@ -51,6 +51,9 @@ struct vm_usage {
 };
 void vm_usage(struct vm_usage *usage);
 
+/* RLIMIT_AS: how many bytes mappings may have together; UINT64_MAX: any number. */
+void vm_limit_addresses(uint64_t bytes);
+
 /* Calls `fn` for each VMA in ascending order, under the read lock, until it returns false. `name`
  * is "" or a name such as "[stack]" or a path. For /proc/self/maps. */
 struct vm_area_info {

@@ -15,6 +15,7 @@
 #include "core/lib/random.h"
 #include "core/lib/string.h"
 #include "core/mm/page.h"
+#include "core/mm/vm.h"
 #include "core/sched/sched.h"
 #include "core/syscall/process.h"
 #include "core/syscall/syscall.h"
@@ -153,6 +154,7 @@ static bool can_be_set(unsigned resource, const struct rlimit64 *new)
         return new->rlim_max <= FD_MAX;
     case RLIMIT_STACK:
     case RLIMIT_CORE:
+    case RLIMIT_AS:
         return true;
     default:
         return new->rlim_cur == limits[resource].rlim_cur;
@@ -170,6 +172,8 @@ static int set_limit(unsigned resource, const struct rlimit64 *new)
     limits[resource] = *new;
     if (resource == RLIMIT_NOFILE) {
         __atomic_store_n(&fd_limit, (uint32_t) new->rlim_cur, __ATOMIC_RELAXED);
+    } else if (resource == RLIMIT_AS) {
+        vm_limit_addresses(new->rlim_cur);
     }
     return 0;
 }
