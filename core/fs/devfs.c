@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Character devices, and the /dev that names them: a file system in memory of its own. The devices
  * have no state. */
+#include <linux/random.h>
+
 #include "core/block/block.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
@@ -89,11 +91,19 @@ static uint32_t always_ready(struct file *file, struct wait_entry *entry)
     return POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
 }
 
+/* random(4). The entropy count is what Linux says once it has any. */
+static long random_ioctl(struct file *file, unsigned command, uintptr_t argument)
+{
+    const int bits = 256;
+    (void)file;
+    return command == RNDGETENTCNT ? copy_to_user(argument, &bits, sizeof(bits)) : -ENOTTY;
+}
+
 static const struct file_operations null_operations = {.read = null_read, .write = null_write};
 static const struct file_operations zero_operations = {.read = zero_read, .write = null_write};
 static const struct file_operations full_operations = {.read = zero_read, .write = full_write};
 static const struct file_operations random_operations = {
-    .read = random_read, .write = null_write, .poll = always_ready};
+    .read = random_read, .write = null_write, .poll = always_ready, .ioctl = random_ioctl};
 
 int chr_open(struct inode *inode, struct file *file)
 {

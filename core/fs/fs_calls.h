@@ -54,6 +54,7 @@ SYSCALL_HANDLER(chown) /* 92 */
 SYSCALL_HANDLER(fchown) /* 93 */
 SYSCALL_HANDLER(lchown) /* 94 */
 SYSCALL_HANDLER(umask) /* 95 */
+SYSCALL_HANDLER(utime) /* 132 */
 SYSCALL_HANDLER(mknod) /* 133 */
 SYSCALL_HANDLER(statfs) /* 137 */
 SYSCALL_HANDLER(fstatfs) /* 138 */
@@ -74,6 +75,7 @@ SYSCALL_HANDLER(epoll_create) /* 213 */
 SYSCALL_HANDLER(fadvise64) /* 221 */
 SYSCALL_HANDLER(epoll_wait) /* 232 */
 SYSCALL_HANDLER(epoll_ctl) /* 233 */
+SYSCALL_HANDLER(utimes) /* 235 */
 SYSCALL_HANDLER(inotify_init) /* 253 */
 SYSCALL_HANDLER(inotify_add_watch) /* 254 */
 SYSCALL_HANDLER(inotify_rm_watch) /* 255 */

@@ -1139,41 +1139,79 @@ long sys_fchownat(struct syscall_args *a)
     return change_path((int)a->arg[0], a->arg[1], (unsigned)a->arg[4], &changes);
 }
 
-long sys_utimensat(struct syscall_args *a)
+enum { TIME_NOW = 0x3fffffff, TIME_OMIT = 0x3ffffffe }; /* UTIME_ of utimensat(2) */
+
+/* Access and modification time. `path` 0: the file that `dirfd` is. */
+static long change_times(int dirfd, uintptr_t path, unsigned flags,
+                         const struct timespec64 times[2])
 {
-    enum { NOW = 0x3fffffff, OMIT = 0x3ffffffe };
-    struct timespec64 times[2] = {{0, NOW}, {0, NOW}};
     int64_t values[2];
     struct inode_changes changes = {0};
+    for (int i = 0; i < 2; i++) {
+        int64_t nanoseconds = times[i].nanoseconds;
+        if (nanoseconds != TIME_NOW && nanoseconds != TIME_OMIT &&
+            (nanoseconds < 0 || nanoseconds > 999999999)) {
+            return -EINVAL;
+        }
+        changes.what |= nanoseconds == TIME_OMIT ? 0 : i == 0 ? SET_ATIME : SET_MTIME;
+        /* Times further away than 64 bits of nanoseconds reach are cut, as on Linux for what a file
+         * system cannot keep. */
+        const int64_t most = INT64_MAX / (int64_t)NS_PER_SECOND - 1;
+        int64_t seconds = MAX(MIN(times[i].seconds, most), -most);
+        values[i] =
+            nanoseconds == TIME_NOW ? inode_now() : seconds * (int64_t)NS_PER_SECOND + nanoseconds;
+    }
+    changes.atime = values[0];
+    changes.mtime = values[1];
+    changes.atime_now = times[0].nanoseconds == TIME_NOW;
+    changes.mtime_now = times[1].nanoseconds == TIME_NOW;
+    if (changes.what == 0) {
+        return 0;
+    }
+    return path == 0 ? change_fd(dirfd, &changes) : change_path(dirfd, path, flags, &changes);
+}
+
+long sys_utimensat(struct syscall_args *a)
+{
+    struct timespec64 times[2] = {{0, TIME_NOW}, {0, TIME_NOW}};
     if ((a->arg[3] & ~(uint64_t)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) {
         return -EINVAL;
     }
     if (a->arg[2] != 0 && copy_from_user(times, a->arg[2], sizeof(times)) != 0) {
         return -EFAULT;
     }
-    for (int i = 0; i < 2; i++) {
-        int64_t nanoseconds = times[i].nanoseconds;
-        if (nanoseconds != NOW && nanoseconds != OMIT &&
-            (nanoseconds < 0 || nanoseconds > 999999999)) {
+    return change_times((int)a->arg[0], a->arg[1], (unsigned)a->arg[3], times);
+}
+
+/* With whole seconds. */
+long sys_utime(struct syscall_args *a)
+{
+    struct timespec64 times[2] = {{0, TIME_NOW}, {0, TIME_NOW}};
+    int64_t seconds[2];
+    if (a->arg[1] != 0) {
+        if (copy_from_user(seconds, a->arg[1], sizeof(seconds)) != 0) {
+            return -EFAULT;
+        }
+        times[0] = (struct timespec64){seconds[0], 0};
+        times[1] = (struct timespec64){seconds[1], 0};
+    }
+    return a->arg[0] == 0 ? -EFAULT : change_times(AT_FDCWD, a->arg[0], 0, times);
+}
+
+/* With microseconds. */
+long sys_utimes(struct syscall_args *a)
+{
+    struct timespec64 times[2] = {{0, TIME_NOW}, {0, TIME_NOW}};
+    if (a->arg[1] != 0 && copy_from_user(times, a->arg[1], sizeof(times)) != 0) {
+        return -EFAULT;
+    }
+    for (int i = 0; i < 2 && a->arg[1] != 0; i++) {
+        if (times[i].nanoseconds < 0 || times[i].nanoseconds > 999999) {
             return -EINVAL;
         }
-        changes.what |= nanoseconds == OMIT ? 0 : i == 0 ? SET_ATIME : SET_MTIME;
-        /* Times further away than 64 bits of nanoseconds reach are cut, as on Linux for what a file
-         * system cannot keep. */
-        const int64_t most = INT64_MAX / (int64_t)NS_PER_SECOND - 1;
-        int64_t seconds = MAX(MIN(times[i].seconds, most), -most);
-        values[i] =
-            nanoseconds == NOW ? inode_now() : seconds * (int64_t)NS_PER_SECOND + nanoseconds;
+        times[i].nanoseconds *= 1000;
     }
-    changes.atime = values[0];
-    changes.mtime = values[1];
-    changes.atime_now = times[0].nanoseconds == NOW;
-    changes.mtime_now = times[1].nanoseconds == NOW;
-    if (changes.what == 0) {
-        return 0;
-    }
-    return a->arg[1] == 0 ? change_fd((int)a->arg[0], &changes)
-                          : change_path((int)a->arg[0], a->arg[1], (unsigned)a->arg[3], &changes);
+    return a->arg[0] == 0 ? -EFAULT : change_times(AT_FDCWD, a->arg[0], 0, times);
 }
 
 long sys_umask(struct syscall_args *a)
