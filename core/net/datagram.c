@@ -182,9 +182,23 @@ static uint8_t packet_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *
     return 0; /* lwIP and other sockets see it too */
 }
 
-static void put_control(struct socket_message *message, const struct inet_options *options,
+/* IP_ORIGDSTADDR: address and port that the datagram was sent to. */
+static void put_destination(struct socket_message *message, const struct inet_socket *inet,
+                            const struct datagram *datagram)
+{
+    union socket_address name;
+    bool v4 = IP_IS_V4(&datagram->to);
+    if (v4 ? inet->options.receive_destination : inet->options.receive_destination6) {
+        int length = inet_name(inet, &name, &datagram->to, inet->local_port);
+        control_put(message, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_ORIGDSTADDR : IPV6_ORIGDSTADDR,
+                    &name, (size_t)length);
+    }
+}
+
+static void put_control(struct socket_message *message, const struct inet_socket *inet,
                         const struct datagram *datagram)
 {
+    const struct inet_options *options = &inet->options;
     int number;
     if (IP_IS_V4(&datagram->to)) {
         if (options->receive_pktinfo) {
@@ -219,6 +233,7 @@ static void put_control(struct socket_message *message, const struct inet_option
         number = datagram->tos;
         control_put(message, IPPROTO_IPV6, IPV6_TCLASS, &number, sizeof(number));
     }
+    put_destination(message, inet, datagram);
 }
 
 static void unlink_first(struct datagram_socket *socket)
@@ -277,7 +292,7 @@ static long datagram_receive(struct socket *base, struct socket_message *message
     if (result >= 0) {
         message->name_length =
             (unsigned)inet_name(&socket->inet, &message->name, &datagram->from, datagram->port);
-        put_control(message, &socket->inet.options, datagram);
+        put_control(message, &socket->inet, datagram);
     }
     net_lock(); /* others may peek at the same pbuf */
     pbuf_free(datagram->data);

@@ -524,6 +524,7 @@ static const struct plain_option plain_options[] = {
     PLAIN(LEVEL_IP, IP_PKTINFO, receive_pktinfo, 1),
     PLAIN(LEVEL_IP, IP_RECVTTL, receive_ttl, 1),
     PLAIN(LEVEL_IP, IP_RECVTOS, receive_tos, 1),
+    PLAIN(LEVEL_IP, IP_RECVORIGDSTADDR, receive_destination, 1),
     PLAIN(LEVEL_IPV6, IPV6_TCLASS, tos, 255),
     PLAIN(LEVEL_IPV6, IPV6_UNICAST_HOPS, ttl, 255),
     PLAIN(LEVEL_IPV6, IPV6_MULTICAST_HOPS, multicast_ttl, 255),
@@ -534,6 +535,7 @@ static const struct plain_option plain_options[] = {
     PLAIN(LEVEL_IPV6, IPV6_RECVPKTINFO, receive_pktinfo6, 1),
     PLAIN(LEVEL_IPV6, IPV6_RECVHOPLIMIT, receive_ttl6, 1),
     PLAIN(LEVEL_IPV6, IPV6_RECVTCLASS, receive_tos6, 1),
+    PLAIN(LEVEL_IPV6, IPV6_RECVORIGDSTADDR, receive_destination6, 1),
 };
 
 static uint8_t *plain_option(struct inet_socket *inet, int level, int name, unsigned *max)

@@ -21,6 +21,7 @@ struct inet_options {
     bool v6_only, freebind, receive_error, header_included;
     bool receive_pktinfo, receive_ttl, receive_tos;    /* control data with each datagram, IPv4 */
     bool receive_pktinfo6, receive_ttl6, receive_tos6; /* and IPv6 */
+    bool receive_destination, receive_destination6;
 };
 
 struct inet_membership {

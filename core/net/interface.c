@@ -154,6 +154,7 @@ long interface_ioctl(unsigned command, uintptr_t argument)
     case SIOCGIFHWADDR:
     case SIOCGIFTXQLEN:
     case SIOCGIFMETRIC:
+    case SIOCETHTOOL:
         break;
     default:
         return -ENOTTY;
@@ -187,6 +188,8 @@ long interface_ioctl(unsigned command, uintptr_t argument)
     case SIOCGIFMETRIC:
         request.number = 0;
         break;
+    case SIOCETHTOOL: /* as of a device whose driver answers nothing */
+        return -EOPNOTSUPP;
     case SIOCGIFHWADDR:
         memset(&request.address, 0, sizeof(request.address));
         request.address.family = interface.hardware;

@@ -89,6 +89,19 @@ static void show_routes(struct text *text, long argument)
     }
 }
 
+/* Of Linux's many counters those that there are. */
+static void show_netstat(struct text *text, long argument)
+{
+    struct interface interface;
+    uint64_t received = 0, sent = 0;
+    (void)argument;
+    for (int index = 1; interface_next(index, &interface); index = interface.index + 1) {
+        received += interface.statistics.rx_bytes;
+        sent += interface.statistics.tx_bytes;
+    }
+    text_put(text, "IpExt: InOctets OutOctets\nIpExt: %llu %llu\n", (ull)received, (ull)sent);
+}
+
 /* The formats of Linux's net/ipv4/igmp.c and net/ipv6/mcast.c. */
 static void show_groups(struct text *text, long argument)
 {
@@ -244,6 +257,7 @@ static const struct proc_node net_files[] = {
     PROC_FILE("if_inet6", show_addresses6),
     PROC_FILE("igmp", show_groups),
     PROC_FILE("igmp6", show_groups6),
+    PROC_FILE("netstat", show_netstat),
     {.name = "pnp",
      .mode = S_IFREG | 0444,
      .show = show_name_servers,
