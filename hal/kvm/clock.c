@@ -494,8 +494,11 @@ static void kvmclock_finish(uint32_t features)
 #define RTC_BINARY 0x04
 #define RTC_24_HOURS 0x02
 #define RTC_PM 0x80
-#define RTC_READ_TRIES 10            /* and for as long as this: */
-#define RTC_READ_PATIENCE_NS 5000000 /* an update takes 2.2 ms */
+#define RTC_READ_TRIES 10 /* and for as long as this: */
+/* An update takes 2.2 ms. QEMU lets it end when its main loop runs again, which on a busy host may
+ * take long; Linux waits for a second, too. */
+#define RTC_READ_PATIENCE_NS 1000000000
+#define RTC_LOOK_NS 50000 /* between two looks, each an exit to the hypervisor */
 
 static uint8_t rtc_read(uint8_t reg)
 {
@@ -538,6 +541,10 @@ static uint64_t rtc_seconds(void)
             return 0;
         }
         if ((status & RTC_UPDATING) != 0) {
+            for (uint64_t next = hal_clock_monotonic() + RTC_LOOK_NS;
+                 hal_clock_monotonic() < next;) {
+                hal_spin_hint();
+            }
             continue;
         }
         rtc_read_fields(f);
