@@ -49,6 +49,7 @@ struct tcp_socket {
     bool peer_closed;           /* a FIN has come; read by anybody */
     bool read_shut, write_shut; /* shutdown; read by anybody */
     bool write_blocked;         /* a writer has found no room: tell it */
+    bool orphan;                /* released, and here only until `stalled` has been given */
 
     struct mutex receive_mutex;
     struct pbuf *reading; /* receive_mutex: taken off `arrived` */
@@ -241,11 +242,44 @@ static void established(struct tcp_socket *tcp)
  * ------------------------------------------------------------------------------
  */
 
+static void free_chain(struct pbuf *pbuf)
+{
+    while (pbuf != NULL) {
+        struct pbuf *next = pbuf->next;
+        pbuf->next = NULL;
+        pbuf_free(pbuf);
+        pbuf = next;
+    }
+}
+
+static void free_socket(struct tcp_socket *tcp)
+{
+    free_chain(tcp->reading);
+    free_chain(tcp->arrived);
+    if (tcp->stalled != NULL) {
+        send_buffer_put(tcp->stalled);
+    }
+    kfree(tcp);
+}
+
+/* Leaves the connection to lwIP, which ends it when all has been sent. */
+static void close_connection(struct tcp_socket *tcp)
+{
+    struct tcp_pcb *pcb = tcp->pcb;
+    detach(tcp);
+    pcb->rcv_wnd = TCP_WND_MAX(pcb); /* else lwIP takes it that not all was read */
+    tcp_close(pcb);                  /* without memory it tries again by itself */
+}
+
 static err_t data_arrived(void *argument, struct tcp_pcb *pcb, struct pbuf *data, err_t error)
 {
-    (void)pcb;
     (void)error;
     struct tcp_socket *tcp = argument;
+    if (data != NULL && tcp->orphan) { /* nobody will read it */
+        pbuf_free(data);
+        tcp_abort(pcb);
+        return ERR_ABRT;
+    }
     if (data == NULL) {
         tcp->peer_closed = true;
         socket_notify(&tcp->inet.socket,
@@ -273,6 +307,11 @@ static err_t data_acknowledged(void *argument, struct tcp_pcb *pcb, uint16_t len
         tcp_write_buffer(pcb, stalled, 0, (uint16_t)stalled->length, 0) == ERR_OK) {
         tcp->stalled = NULL;
         send_buffer_put(stalled);
+        if (tcp->orphan) {
+            close_connection(tcp);
+            free_socket(tcp);
+            return ERR_OK;
+        }
         if (tcp->write_shut) {
             tcp_shutdown(pcb, 0, 1);
         }
@@ -288,6 +327,13 @@ static void connection_failed(void *argument, err_t error)
 {
     struct tcp_socket *tcp = argument;
     if (tcp == NULL) {
+        return;
+    }
+    if (tcp->orphan) {
+        if (tcp->pcb != NULL) {
+            tcp_arg(tcp->pcb, NULL); /* it is about to be freed */
+        }
+        free_socket(tcp);
         return;
     }
     tcp->pcb = NULL;
@@ -799,16 +845,6 @@ static void open_window(struct tcp_socket *tcp, uint32_t length)
     tcp_recved(pcb, 0);
 }
 
-static void free_chain(struct pbuf *pbuf)
-{
-    while (pbuf != NULL) {
-        struct pbuf *next = pbuf->next;
-        pbuf->next = NULL;
-        pbuf_free(pbuf);
-        pbuf = next;
-    }
-}
-
 /* Copies what is in `reading`, at most `size` bytes; consumed unless `peek`. */
 static long copy_out(struct tcp_socket *tcp, struct socket_message *message, size_t size, bool peek)
 {
@@ -960,21 +996,6 @@ static int tcp_shutdown_socket(struct socket *socket, int how)
     return error;
 }
 
-/* As Linux: what nobody has read, or SO_LINGER with 0 seconds, ends the connection with a reset. */
-static void close_connection(struct tcp_socket *tcp)
-{
-    struct tcp_pcb *pcb = tcp->pcb;
-    detach(tcp);
-    if (tcp->received != 0 || tcp->stalled != NULL || tcp->inet.socket.options.linger == 0) {
-        tcp_abort(pcb);
-        return;
-    }
-    pcb->rcv_wnd = TCP_WND_MAX(pcb); /* else lwIP takes it that not all was read */
-    if (tcp_close(pcb) != ERR_OK) {
-        tcp_abort(pcb);
-    }
-}
-
 /* Whether the peer has acknowledged the end. */
 static bool has_closed(void *argument)
 {
@@ -1003,6 +1024,20 @@ static void linger(struct tcp_socket *tcp)
     }
 }
 
+/* As Linux: what nobody has read, or SO_LINGER with 0 seconds, ends the connection with a reset. */
+static void release_connection(struct tcp_socket *tcp)
+{
+    if (tcp->received != 0 || tcp->inet.socket.options.linger == 0) {
+        struct tcp_pcb *pcb = tcp->pcb;
+        detach(tcp);
+        tcp_abort(pcb);
+    } else if (tcp->stalled != NULL) {
+        tcp->orphan = tcp->write_shut = true; /* data_acknowledged does the rest */
+    } else {
+        close_connection(tcp);
+    }
+}
+
 static void tcp_release(struct socket *socket)
 {
     struct tcp_socket *tcp = tcp_of(socket);
@@ -1011,16 +1046,13 @@ static void tcp_release(struct socket *socket)
     if (tcp->phase == TCP_LISTENING) {
         stop_listening(tcp);
     } else if (tcp->pcb != NULL) {
-        close_connection(tcp);
+        release_connection(tcp);
     }
     inet_unbind(&tcp->inet);
-    net_unlock();
-    free_chain(tcp->reading);
-    free_chain(tcp->arrived);
-    if (tcp->stalled != NULL) {
-        send_buffer_put(tcp->stalled);
+    if (!tcp->orphan) {
+        free_socket(tcp);
     }
-    kfree(tcp);
+    net_unlock();
 }
 
 void tcp_close_all(void)
@@ -1031,12 +1063,12 @@ void tcp_close_all(void)
         if (tcp == NULL || tcp->pcb != pcb) {
             continue;
         }
-        if (tcp->stalled != NULL) {
-            tcp->write_shut = true; /* data_acknowledged does the rest */
-            continue;
+        bool orphan = tcp->orphan;
+        release_connection(tcp);
+        tcp->orphan = orphan; /* whoever is in a call of it still needs it */
+        if (tcp->pcb == NULL) {
+            set_phase(tcp, TCP_GONE);
         }
-        close_connection(tcp);
-        set_phase(tcp, TCP_GONE);
     }
 }
 
