@@ -253,6 +253,9 @@ class Machine:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def destroy(self):
-        self.serial.close(force=True)
+        if self.serial.isalive():  # close() would not wait long enough on a busy machine
+            self.serial.kill(signal.SIGKILL)
+            self.serial.wait()
+        self.serial.close()
         self.log.close()
         self.monitor.unlink(missing_ok=True)
