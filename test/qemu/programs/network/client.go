@@ -48,11 +48,15 @@ func silence(address string) {
 	fmt.Println("closed")
 }
 
-// send sends numbered datagrams as fast as it can, and ends at once.
-func send(address string, count int) {
+// send sends numbered datagrams as fast as it can, the others after the answer to the first if it is to
+// wait for one, and ends at once.
+func send(address string, count int, wait bool) {
 	c := must(net.Dial("udp", address))
 	b := make([]byte, 1000)
 	for i := range count {
+		if wait && i == 1 {
+			must(c.Read(make([]byte, len(b))))
+		}
 		binary.BigEndian.PutUint32(b, uint32(i))
 		must(c.Write(b))
 	}
@@ -104,8 +108,8 @@ func command(words []string) {
 		dial(words[1:])
 	case "silence":
 		silence(words[1])
-	case "send":
-		send(words[1], must(strconv.Atoi(words[2])))
+	case "send", "flood":
+		send(words[1], must(strconv.Atoi(words[2])), words[0] == "flood")
 	case "lookup":
 		lookup(words[1])
 	case "addresses":
