@@ -231,7 +231,8 @@ class Places:
         # half of the addresses.
         self.vdso = range(1 << 63)
         if ours:
-            self.vdso = range(image.symbol("vdso_start"), image.symbol("vdso_end"))
+            start = image.symbol("vdso_start")
+            self.vdso = range(start, min(at for _, at in image.symbols() if at > start))
 
     def __call__(self, address):
         if address in self.program:
