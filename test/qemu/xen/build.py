@@ -38,6 +38,8 @@ MODULES = (
     "xen-evtchn xen-privcmd xen-gntdev xen-gntalloc xenfs xen-netback xen-blkback bridge loop"
     " virtio_pci virtio_net 9p 9pnet_virtio"
 ).split()
+# Of a Linux guest, for the benchmarks (bench/domains.py).
+GUEST_MODULES = ("xen-netfront", "xen-blkfront")
 FOLDERS = (
     "proc sys dev run tmp job usr/sbin etc/xen/scripts var/lib/xen var/lib/xenstored var/log/xen"
 ).split()
@@ -91,10 +93,10 @@ def closure(root, names):
     ]
 
 
-def modules(root):
+def modules(root, names):
     """The kernel's modules that are wanted and those that they need."""
     index = {p.stem.replace("-", "_"): p for p in (root / "lib/modules").rglob("*.ko")}
-    found, todo = set(), list(MODULES)
+    found, todo = set(), list(names)
     while todo:
         name = todo.pop().replace("-", "_")
         if name not in found:
@@ -148,7 +150,7 @@ def initramfs(root):
         archive.add_file(name, place)
     for name in DLOPENED:
         archive.add_file(name, root / name)
-    found = modules(root)
+    found = modules(root, MODULES)
     for path in found:
         archive.add_file(str(path.relative_to(root)), path, 0o644)
     release = found[0].relative_to(root).parts[2]
@@ -165,7 +167,7 @@ def initramfs(root):
 
 
 def build():
-    """Returns the folder with `xen`, `dom0` (a kernel) and `initramfs`."""
+    """Returns the folder with `xen`, `dom0` (a kernel), `initramfs` and the modules of a guest."""
     sources = [HERE / n for n in ("packages.txt", "init.sh", "hotplug.sh", "build.py")]
     stamp = hashlib.sha256(b"".join(s.read_bytes() for s in sources)).hexdigest()
     if (LAB / "stamp").exists() and (LAB / "stamp").read_text() == stamp:
@@ -178,6 +180,8 @@ def build():
     (LAB / "xen").write_bytes(gzip.decompress((boot / f"xen-{XEN}-amd64.gz").read_bytes()))
     (LAB / "dom0").write_bytes(kernel_elf(next(boot.glob("vmlinuz-*"))))
     (LAB / "initramfs").write_bytes(initramfs(root))
+    for path in modules(root, GUEST_MODULES):
+        shutil.copyfile(path, LAB / path.name)
     shutil.rmtree(root)
     (LAB / "stamp").write_text(stamp)
     return LAB

@@ -24,7 +24,7 @@ PANICKED = 127  # guest.Machine's status of a kernel panic
 TIMEOUT = 180  # seconds; reached only by what hangs
 
 
-def wait_for(what, condition, timeout=TIMEOUT):
+def wait_for(what, condition, timeout=TIMEOUT, pause=0.05):
     deadline = time.monotonic() + timeout
     while True:
         result = condition()
@@ -32,7 +32,7 @@ def wait_for(what, condition, timeout=TIMEOUT):
             return result
         if time.monotonic() > deadline:
             raise TimeoutError(f"xen: waited {timeout} s for {what}")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 class Streams:
@@ -130,6 +130,9 @@ class Domain:
             self.exit_status = int(answer[1])
         return reasons.get(answer[0] if answer else "", f"still there: {answer}")
 
+    def unpause(self):
+        self.lab.command(f"xl unpause {self.name}")
+
     def destroy(self):
         if not self.gone:
             self.lab.command(f"xl destroy {self.name}")
@@ -224,19 +227,25 @@ class Lab:
         """Starts a domain of `kind` "pv" or "pvh" by the configuration that `unigornel xen` writes
         with these options, with `line` in place of a command line made of words, and with the lines
         `more`. `stdin` is then typed into its console."""
-        self.domains += 1
-        name = f"d{self.domains}"
-        configuration = self.folder / f"{name}.cfg"
-        words = ["xen", "--name", name, "--type", kind, "-o", configuration, *options]
+        configuration = self.folder / "written.cfg"
+        words = ["xen", "--type", kind, "-o", configuration, *options]
         guest.tool(*words, self.share(image), *(["--", *args] if args else []))
         text = configuration.read_text().replace(str(self.folder), "/job")
-        # The toolstack leaves what has ended for us to look at.
-        text = re.sub("^(on_.*) = .*", r'\1 = "preserve"', text, flags=re.M)
+        # `name` and what is done at the end are ours.
+        text = re.sub("(?m)^(name|on_.*) = .*\n", "", text)
         if line:
             quoted = line.replace("\\", "\\\\").replace('"', '\\"')
             more += f'\ncmdline = "{quoted}"'
-        configuration.write_text(f"{text}{more}\n")
-        script = f"xl create -e /job/{name}.cfg"
+        return self.start(text + more, stdin)
+
+    def start(self, configuration, stdin=None, paused=False):
+        """Starts a domain. The toolstack leaves it for us to look at when it has ended."""
+        self.domains += 1
+        name = f"d{self.domains}"
+        lines = [f'name = "{name}"', configuration]
+        lines += [f'on_{event} = "preserve"' for event in ("poweroff", "reboot", "crash")]
+        (self.folder / f"{name}.cfg").write_text("\n".join(lines) + "\n")
+        script = f"xl create -e {'-p' if paused else ''} /job/{name}.cfg"
         if stdin is not None:
             (self.folder / f"{name}.in").write_bytes(stdin)
             console = f"/local/domain/$(xl domid {name})/console/tty"
