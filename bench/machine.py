@@ -46,6 +46,22 @@ def go_build(folder, binary):
     command("go", "build", "-o", binary, ".", cwd=folder, env=environment)
 
 
+def initramfs(path, files):
+    """Writes a cpio archive of executables (Linux,
+    Documentation/driver-api/early-userspace/buffer-format.rst)."""
+    archive = bytearray()
+    entries = [
+        (name, 0o100755, pathlib.Path(source).read_bytes()) for name, source in files.items()
+    ]
+    for number, (name, mode, data) in enumerate(entries + [("TRAILER!!!", 0, b"")], 1):
+        fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+        archive += b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"
+        archive += bytes(-len(archive) % 4) + data
+        archive += bytes(-len(archive) % 4)
+    path.write_bytes(archive)
+    return path
+
+
 def qemu(boot, cpus=1, memory=512, machine="pc", extra=()):
     return [
         "qemu-system-x86_64",

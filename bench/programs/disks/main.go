@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Disks measures reads of /dev/vda, of which each call is a cold boot's first, and the memory root.
+// Disks measures reads of /dev/vda, or of the disk that it is given, of which each call is a cold boot's
+// first, and the memory root.
 package main
 
 import (
@@ -70,7 +71,11 @@ func open() float64 {
 }
 
 func main() {
-	disk, err := os.Open("/dev/vda")
+	path := "/dev/vda"
+	if len(os.Args) > 1 {
+		path = os.Args[1]
+	}
+	disk, err := os.Open(path)
 	check(err)
 	size, err := disk.Seek(0, io.SeekEnd)
 	check(err)

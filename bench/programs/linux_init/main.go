@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -104,6 +105,15 @@ func main() {
 		}
 		if err != nil {
 			fmt.Println("init:", path, err)
+		}
+	}
+	// Xen's devices come some time after their drivers.
+	if path := os.Getenv("BENCH_WAIT"); path != "" {
+		for range 1000 {
+			if _, err := os.Stat(path); err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
 	if os.Getenv("BENCH_IP") != "" {
