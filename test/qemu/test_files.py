@@ -225,7 +225,7 @@ def test_random_reads(run, tmp_path):
 def test_file_larger_than_memory(run, platform, tmp_path):
     """The cache and the mapped pages make room for each other and for the program."""
     disk = tmp_path / "large.img"
-    disk.write_bytes(os.urandom(96 << 20))
+    disk.write_bytes(os.urandom(64 << 20))
     device = f"/dev/{platform.disk}"
     done = run("disk", "large", device, options=("-m", "48M", "--disk", f"{disk},ro"))
     assert (done.status, done.stdout) == (
