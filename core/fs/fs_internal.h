@@ -19,6 +19,9 @@
 
 #define MAX_IO_BYTES 0x7ffff000ul /* what one call moves at most, as on Linux */
 
+/* The process's umask (name_calls.c). */
+uint32_t fs_umask(void);
+
 /* Gives the file a position of its own (file.c). */
 void file_set_seekable(struct file *file);
 

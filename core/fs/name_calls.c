@@ -19,6 +19,11 @@
 
 static uint32_t process_umask = 022;
 
+uint32_t fs_umask(void)
+{
+    return __atomic_load_n(&process_umask, __ATOMIC_RELAXED);
+}
+
 /* --- paths from the program
  * ----------------------------------------------------------------------------------------- */
 

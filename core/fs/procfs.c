@@ -4,6 +4,7 @@
  * time. show_lock guards the text of all open files. */
 #include <asm/statfs.h>
 #include <linux/magic.h>
+#include <linux/resource.h>
 
 #include "core/block/block.h"
 #include "core/fs/fs.h"
@@ -195,10 +196,10 @@ static void show_status(struct text *text, long tid)
     view_of(tid, &thread);
     vm_usage(&usage);
     text_put(text,
-             "Name:\t%s\nUmask:\t0022\nState:\t%c "
+             "Name:\t%s\nUmask:\t%04o\nState:\t%c "
              "(%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t0\nTracerPid:\t0\n",
-             thread.name, thread.state, thread.state == 'R' ? "running" : "sleeping", PROCESS_ID,
-             thread.tid);
+             thread.name, fs_umask(), thread.state, thread.state == 'R' ? "running" : "sleeping",
+             PROCESS_ID, thread.tid);
     show_ids(text, "Uid", &thread.credentials.uid);
     show_ids(text, "Gid", &thread.credentials.gid);
     text_put(text, "FDSize:\t%u\nGroups:\t", (fd_count() + 63) & ~63u);
@@ -210,7 +211,7 @@ static void show_status(struct text *text, long tid)
         text,
         "VmPeak:\t%8llu kB\nVmSize:\t%8llu kB\nVmHWM:\t%8llu kB\nVmRSS:\t%8llu kB\nVmData:\t%8llu "
         "kB\nVmExe:\t%8llu kB\nVmSwap:\t       0 kB\n",
-        (ull)usage.mapped >> 10, (ull)usage.mapped >> 10, (ull)usage.resident >> 10,
+        (ull)usage.mapped >> 10, (ull)usage.mapped >> 10, (ull)usage.peak >> 10,
         (ull)usage.resident >> 10, (ull)usage.data >> 10, (ull)usage.text >> 10);
     text_put(text, "Threads:\t%u\nCpus_allowed:\t%llx\nMems_allowed:\t1\nMems_allowed_list:\t0\n",
              thread_count(), (ull)cpus);
@@ -270,29 +271,46 @@ static void show_auxv(struct text *text, long argument)
     put_bytes(text, view.auxv, view.auxv_size);
 }
 
+static void put_limit(struct text *text, uint64_t value)
+{
+    char number[24] = "unlimited";
+    if (value != UINT64_MAX) {
+        format(number, sizeof(number), "%llu", (ull)value);
+    }
+    text_put(text, " %-20s", number);
+}
+
 static void show_limits(struct text *text, long argument)
 {
     static const struct {
         const char *name, *unit;
     } rows[] = {
-        {"Max cpu time", "seconds"},     {"Max file size", "bytes"},
-        {"Max data size", "bytes"},      {"Max stack size", "bytes"},
-        {"Max core file size", "bytes"}, {"Max resident set", "bytes"},
-        {"Max processes", "processes"},  {"Max open files", "files"},
-        {"Max locked memory", "bytes"},  {"Max address space", "bytes"},
-        {"Max file locks", "locks"},     {"Max pending signals", "signals"},
-        {"Max msgqueue size", "bytes"},  {"Max nice priority", ""},
-        {"Max realtime priority", ""},   {"Max realtime timeout", "us"},
+        [RLIMIT_CPU] = {"Max cpu time", "seconds"},
+        [RLIMIT_FSIZE] = {"Max file size", "bytes"},
+        [RLIMIT_DATA] = {"Max data size", "bytes"},
+        [RLIMIT_STACK] = {"Max stack size", "bytes"},
+        [RLIMIT_CORE] = {"Max core file size", "bytes"},
+        [RLIMIT_RSS] = {"Max resident set", "bytes"},
+        [RLIMIT_NPROC] = {"Max processes", "processes"},
+        [RLIMIT_NOFILE] = {"Max open files", "files"},
+        [RLIMIT_MEMLOCK] = {"Max locked memory", "bytes"},
+        [RLIMIT_AS] = {"Max address space", "bytes"},
+        [RLIMIT_LOCKS] = {"Max file locks", "locks"},
+        [RLIMIT_SIGPENDING] = {"Max pending signals", "signals"},
+        [RLIMIT_MSGQUEUE] = {"Max msgqueue size", "bytes"},
+        [RLIMIT_NICE] = {"Max nice priority", ""},
+        [RLIMIT_RTPRIO] = {"Max realtime priority", ""},
+        [RLIMIT_RTTIME] = {"Max realtime timeout", "us"},
     };
     (void)argument;
     text_put(text, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        char soft[24] = "unlimited", hard[24] = "unlimited";
-        if (strcmp(rows[i].unit, "files") == 0) {
-            format(soft, sizeof(soft), "%u", fd_limit);
-            format(hard, sizeof(hard), "%u", FD_MAX);
-        }
-        text_put(text, "%-25s %-20s %-20s %-10s\n", rows[i].name, soft, hard, rows[i].unit);
+    for (unsigned i = 0; i < COUNT(rows); i++) {
+        uint64_t soft, hard;
+        process_limit(i, &soft, &hard);
+        text_put(text, "%-25s", rows[i].name);
+        put_limit(text, soft);
+        put_limit(text, hard);
+        text_put(text, " %-10s\n", rows[i].unit);
     }
 }
 

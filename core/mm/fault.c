@@ -35,9 +35,13 @@ static inline size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static void count_resident(uint64_t pages)
+void vm_count_resident(uint64_t pages)
 {
-    __atomic_add_fetch(&vm.resident, pages, __ATOMIC_RELAXED);
+    uint64_t now = __atomic_add_fetch(&vm.resident, pages, __ATOMIC_RELAXED);
+    uint64_t peak = __atomic_load_n(&vm.peak, __ATOMIC_RELAXED);
+    while (now > peak && !__atomic_compare_exchange_n(&vm.peak, &peak, now, true, __ATOMIC_RELAXED,
+                                                      __ATOMIC_RELAXED)) {
+    }
 }
 
 static bool is_mapped(uintptr_t address)
@@ -87,7 +91,7 @@ static long map_huge(struct vma *vma, uintptr_t address)
         page_free(physical, HUGE_PAGE_ORDER);
         return 0;
     }
-    count_resident(WINDOW_MAX);
+    vm_count_resident(WINDOW_MAX);
     return (long)(block + HUGE_PAGE_SIZE - address);
 }
 
@@ -180,7 +184,7 @@ long fault_in(struct vma *vma, uintptr_t address, size_t wanted)
         pages += error == 0;
         done++;
     }
-    count_resident(pages);
+    vm_count_resident(pages);
     if (done == 0) {
         return error == -ENOMEM ? -ENOMEM : -EIO;
     }

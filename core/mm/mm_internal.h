@@ -79,6 +79,7 @@ struct address_space {
     struct rwlock lock; /* faults read, changes write */
     struct vma_tree tree;
     uint64_t resident; /* pages; atomic */
+    uint64_t peak;     /* the most that resident has been; atomic */
     uintptr_t brk_start, brk;
     uint16_t new_flags; /* of mappings to come: VMA_LOCKED after mlockall(MCL_FUTURE) */
     bool lock_on_fault; /* MCL_ONFAULT */
@@ -114,3 +115,6 @@ int vm_mlock(uintptr_t address, size_t length, bool lock, bool on_fault);
 int vm_mlockall(int flags);
 void vm_munlockall(void);
 uintptr_t vm_brk(uintptr_t wanted);
+
+/* Counts pages that have been mapped. */
+void vm_count_resident(uint64_t pages);

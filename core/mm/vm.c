@@ -820,7 +820,7 @@ static int collapse_block(struct vma *vma, uintptr_t block)
         panic("collapse at %#lx: error %d", block,
               -error); /* the block was whole and its table is there */
     }
-    __atomic_add_fetch(&vm.resident, HUGE_PAGE_SIZE / PAGE_SIZE, __ATOMIC_RELAXED);
+    vm_count_resident(HUGE_PAGE_SIZE / PAGE_SIZE);
     return 0;
 }
 
@@ -1145,7 +1145,7 @@ void vm_init(void)
         add_area(segment->address, file_end, segment->prot, VMA_PINNED, program_name,
                  segment->file_offset);
         add_area(file_end, end, segment->prot, 0, NULL, 0);
-        vm.resident += (file_end - segment->address) / PAGE_SIZE;
+        vm_count_resident((file_end - segment->address) / PAGE_SIZE);
         program_end = higher_of(program_end, end);
     }
     vm.brk_start = vm.brk = program_end;
@@ -1166,6 +1166,7 @@ void vm_usage(struct vm_usage *usage)
     }
     rwlock_read_unlock(&vm.lock);
     usage->resident = __atomic_load_n(&vm.resident, __ATOMIC_RELAXED) * PAGE_SIZE;
+    usage->peak = __atomic_load_n(&vm.peak, __ATOMIC_RELAXED) * PAGE_SIZE;
 }
 
 void vm_for_each(bool (*fn)(const struct vm_area_info *, void *), void *context)

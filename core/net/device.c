@@ -597,10 +597,27 @@ bool net_loopback_poll(void)
     return false;
 }
 
+struct net_loopback_count net_loopback_count;
+
+static void count_loopback(const struct pbuf *packet, const struct netif *netif)
+{
+    if (net_interface_of(netif) == NULL) {
+        net_loopback_count.packets++;
+        net_loopback_count.bytes += packet->tot_len;
+    }
+}
+
+int core_net_ip6_input(struct pbuf *packet, struct netif *netif)
+{
+    count_loopback(packet, netif);
+    return 0;
+}
+
 /* The loopback interface takes the address that a packet to 127.0.0.0/8 is for while the packet is
  * looked at. */
 int core_net_ip4_input(struct pbuf *packet, struct netif *netif)
 {
+    count_loopback(packet, netif);
     if (net_interface_of(netif) == NULL && packet->len >= IP_HLEN) {
         const struct ip_hdr *header = packet->payload;
         bool local = (lwip_ntohl(header->dest.addr) >> 24) == IP_LOOPBACKNET;

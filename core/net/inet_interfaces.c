@@ -101,6 +101,8 @@ static bool next_interface(int index, struct interface *out)
             memcpy(out->name, "lo", 3);
             out->flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP;
             out->hardware = ARPHRD_LOOPBACK;
+            out->statistics.rx_frames = out->statistics.tx_frames = net_loopback_count.packets;
+            out->statistics.rx_bytes = out->statistics.tx_bytes = net_loopback_count.bytes;
         } else {
             const struct netdev *device = interface->device;
             memcpy(out->name, device->name, sizeof(out->name));

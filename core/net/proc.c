@@ -175,10 +175,12 @@ static void put_address(struct text *text, int family, const uint8_t *bytes, uin
 static void show_sockets(struct text *text, int family, int protocol)
 {
     struct socket_list list = {0};
-    text_put(text, "  sl  %s st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
+    /* The formats of Linux's net/ipv4/tcp_ipv4.c and udp.c, and of their like for IPv6. */
+    text_put(text, "  sl  %s st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode%s\n",
              family == AF_INET ? "local_address rem_address  "
                                : "local_address                         remote_address         "
-                                 "              ");
+                                 "              ",
+             protocol == IPPROTO_UDP ? " ref pointer drops" : "");
     /* More may come between the two visits; those are left out. */
     interface_sockets(family, protocol, collect_socket, &list);
     list.room = list.count;
@@ -193,8 +195,9 @@ static void show_sockets(struct text *text, int family, int protocol)
         text_put(text, "%4u: ", i);
         put_address(text, family, socket->local, socket->local_port);
         put_address(text, family, socket->remote, socket->remote_port);
-        text_put(text, "%02X %08X:%08X 00:00000000 00000000     0        0 %llu 1\n", socket->state,
-                 socket->send_queue, socket->receive_queue, (ull)socket->inode);
+        text_put(text, "%02X %08X:%08X 00:00000000 00000000     0        0 %llu %s\n",
+                 socket->state, socket->send_queue, socket->receive_queue, (ull)socket->inode,
+                 protocol == IPPROTO_UDP ? "2 0000000000000000 0" : "1");
     }
     kfree(list.sockets);
 }

@@ -103,3 +103,8 @@ void net_address_changed(struct netif *netif);
 
 /* Waits until DHCP has given an address, if it is to. The network lock is not held. */
 void net_await_address(void);
+
+/* What the machine has sent to itself by `lo`. Net lock. */
+extern struct net_loopback_count {
+    uint64_t packets, bytes;
+} net_loopback_count;

@@ -193,6 +193,14 @@ static int exchange_limit(unsigned resource, const struct rlimit64 *new, struct 
     return error;
 }
 
+void process_limit(unsigned resource, uint64_t *soft, uint64_t *hard)
+{
+    struct rlimit64 limit = NO_LIMIT;
+    (void)exchange_limit(resource, NULL, &limit);
+    *soft = limit.rlim_cur;
+    *hard = limit.rlim_max;
+}
+
 long sys_prlimit64(struct syscall_args *a)
 {
     struct rlimit64 new, old;

@@ -11,3 +11,6 @@
  * sees it, with a line on the error stream that a shell would print ("Segmentation fault"). */
 _Noreturn void process_exit(int status);
 _Noreturn void process_kill(int signal);
+
+/* The limits of a resource (RLIMIT_); ~0: none. */
+void process_limit(unsigned resource, uint64_t *soft, uint64_t *hard);

@@ -221,7 +221,7 @@ long sys_getrusage(struct syscall_args *a)
     if (who == RUSAGE_SELF_ID || who == RUSAGE_THREAD_ID) {
         struct vm_usage memory;
         vm_usage(&memory);
-        usage.max_resident = (int64_t)(memory.resident >> 10);
+        usage.max_resident = (int64_t)(memory.peak >> 10);
         usage.user = to_timeval(who == RUSAGE_SELF_ID ? process_cpu_time()
                                                       : thread_cpu_time(current_thread()));
     } else if (who != RUSAGE_CHILDREN_ID) {

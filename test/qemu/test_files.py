@@ -272,3 +272,11 @@ def test_inotify(run, binary, tmp_path):
     expected = guest.succeed(guest.result(binary("watch"), also_mine)).stdout
     done = run("watch", "/srv", options=("--smp", 2, "--mount", f"{shared}:/srv:rw"))
     assert (done.status, done.stdout) == (0, expected)
+
+
+@pytest.mark.parametrize("cpus", (1, 4))
+def test_proc(run, cpus):
+    """/proc, /sys and /dev agree with the calls, by the libraries that programs read them with; so
+    do the numbers that the Prometheus client exports."""
+    done = run("proc", options=("-m", "512M", "--smp", cpus))
+    assert (done.status, done.stdout) == (0, "wrong: 0\n")

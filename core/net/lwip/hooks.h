@@ -62,6 +62,8 @@ uint32_t core_net_initial_sequence(const void *local, uint16_t local_port, const
 /* All of 127.0.0.0/8 is this machine (device.c). */
 int core_net_ip4_input(struct pbuf *packet, struct netif *netif);
 #define LWIP_HOOK_IP4_INPUT(packet, netif) core_net_ip4_input(packet, netif)
+int core_net_ip6_input(struct pbuf *packet, struct netif *netif);
+#define LWIP_HOOK_IP6_INPUT(packet, netif) core_net_ip6_input(packet, netif)
 
 /* Name servers that DHCP, DHCPv6 and router advertisements bring (configure.c), with the names that
  * lwIP has for them in its resolver, which is left out. */

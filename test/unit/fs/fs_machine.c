@@ -438,7 +438,13 @@ void vm_unmap_file(const struct inode *inode, uint64_t first, uint64_t last, boo
 
 void vm_usage(struct vm_usage *usage)
 {
-    *usage = (struct vm_usage){1 << 20, 1 << 19, 1 << 18, 1 << 17};
+    *usage = (struct vm_usage){1 << 20, 1 << 19, 1 << 19, 1 << 18, 1 << 17};
+}
+
+void process_limit(unsigned resource, uint64_t *soft, uint64_t *hard)
+{
+    *soft = 8ull << 20;
+    *hard = resource == 0 ? UINT64_MAX : 16ull << 20;
 }
 
 void vm_for_each(bool (*fn)(const struct vm_area_info *, void *), void *context)
