@@ -261,6 +261,7 @@ def test_full_memory(run):
     )
 
 
+@pytest.mark.kvm_only("the folder of the host")
 def test_inotify(run, binary, tmp_path):
     """Every event, and the fsnotify module, as on Linux: in memory, and on a folder of the host."""
     mine, also_mine, shared = (tmp_path / name for name in ("mine", "also-mine", "shared"))
@@ -280,3 +281,36 @@ def test_proc(run, cpus):
     do the numbers that the Prometheus client exports."""
     done = run("proc", options=("-m", "512M", "--smp", cpus))
     assert (done.status, done.stdout) == (0, "wrong: 0\n")
+
+
+@pytest.mark.kvm_only("the folder of the host")
+def test_database(run, binary, tmp_path):
+    """SQLite: read-only from the image and from a disk, and with every journal in memory and in a
+    folder of the host."""
+    files, mine, shared = (tmp_path / name for name in ("files", "mine", "shared"))
+    for folder in (files, mine, shared):
+        folder.mkdir()
+    guest.succeed(guest.result(binary("database"), "make", files / "x.db"))
+    expected = guest.succeed(guest.result(binary("database"), "read", files / "x.db")).stdout
+    assert "2000 15967 1887 ok" in expected and "readonly" in expected
+    done = run("database", "read", "/x.db", options=("-m", "256M", "--fs", files))
+    assert (done.status, done.stdout) == (0, expected)
+    guest.tool("mkfs", files, tmp_path / "disk.img")
+    disk = ("--disk", f"{tmp_path / 'disk.img'},ro", "--append", "mount=vda:/data")
+    done = run("database", "read", "/data/x.db", options=("-m", "256M", *disk))
+    assert (done.status, done.stdout) == (0, expected)
+    expected = guest.succeed(guest.result(binary("database"), "write", mine)).stdout
+    for folder, options in (("/tmp", ()), ("/mnt", ("--mount", f"{shared}:/mnt:rw"))):
+        done = run("database", "write", folder, options=("-m", "256M", "--smp", 2, *options))
+        assert (done.status, done.stdout) == (0, expected)
+
+
+def test_bad_pointers(run, binary):
+    """Each call refuses them as Linux does, and nothing that a program asks for brings the kernel
+    down."""
+    expected = guest.succeed(guest.result(binary("badpointers"), 1, 0)).stdout
+    assert expected.startswith("wrong: 0\n")
+    for seed in (1, 2, 3):
+        done = run("badpointers", seed, 20000, options=("--smp", 2))
+        assert done.status == 0 and done.stdout.startswith("wrong: 0\n")
+        assert done.stdout.endswith("random calls: true unharmed: true\n")

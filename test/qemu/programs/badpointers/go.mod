@@ -1,0 +1,3 @@
+module badpointers
+
+go 1.24
