@@ -18,8 +18,9 @@ struct tcp_pcb *core_net_lookup_time_wait(const struct tcp_hdr *header);
 #define LWIP_TCP_LOOKUP_TIME_WAIT(header) core_net_lookup_time_wait(header)
 
 /* Segments larger than the MSS, for a device that cuts them (tcp_segment.c): the most bytes that
- * one may have when `length` more are written, not less than the MSS; cutting the first unsent one when only a part of it may go
- * out yet; and a pbuf for `length` bytes of the buffer that is being written. */
+ * one may have when `length` more are written, not less than the MSS; cutting the first unsent one
+ * when only a part of it may go out yet; and a pbuf for `length` bytes of the buffer that is being
+ * written. */
 uint16_t core_net_segment_limit(const struct tcp_pcb *pcb, uint32_t length);
 void core_net_fit_unsent(struct tcp_pcb *pcb, uint32_t window);
 struct pbuf *core_net_reference(uint16_t length);
