@@ -117,7 +117,7 @@ def test_the_exit_status_is_in_xenstore(domain):
 
 def test_the_configuration_that_the_tool_writes(image, tmp_path):
     copy, disk = tmp_path / 'o"dd.elf', tmp_path / "disk"
-    copy.write_bytes(image("inet").read_bytes())
+    copy.write_bytes(image("webserver").read_bytes())
     disk.write_bytes(b"")
 
     def configuration(*words):
