@@ -563,12 +563,22 @@ static void pass_on(void)
     }
 }
 
+/* The time that others have taken from the CPU since `*seen`, which is brought up to date; ns. */
+static uint64_t stolen_since(const struct cpu *cpu, uint64_t *seen)
+{
+    uint64_t now = cpu->hal.stolen_ns != NULL ? *cpu->hal.stolen_ns : 0;
+    uint64_t stolen = now - *seen;
+    *seen = now;
+    return stolen;
+}
+
 /* docs/locking.md has the argument why no thread waits while a CPU idles that may run it. */
 _Noreturn static void idle_loop(void)
 {
     struct cpu *cpu = this_cpu();
     uint64_t bit = 1ull << cpu->hal.id;
     bool poll = false;
+    uint64_t stolen = 0;
     for (;;) {
         hal_irq_disable();
         __atomic_store_n(&cpu->polling, true, __ATOMIC_SEQ_CST);
@@ -578,7 +588,9 @@ _Noreturn static void idle_loop(void)
             uint64_t before = hal_clock_monotonic();
             wait_for_work(cpu, bit, poll);
             uint64_t idle_ns = hal_clock_monotonic() - before;
-            poll = idle_ns < IDLE_SHORT_NS && hal_cpu_count() > 1;
+            /* Where CPUs are scarce, what looks out for work takes from who has some. */
+            bool scarce = stolen_since(cpu, &stolen) > IDLE_POLL_NS;
+            poll = idle_ns < IDLE_SHORT_NS && hal_cpu_count() > 1 && !scarce;
             cpu->idle_ns += idle_ns;
             next = pick_next(cpu);
         }

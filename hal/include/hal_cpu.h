@@ -30,6 +30,8 @@ struct hal_cpu {
     uint32_t id;                /* 0 .. hal_cpu_count() - 1; 0 booted */
     uint32_t apic_id;
     void *platform; /* the platform's own data for this CPU */
+    /* ns for which it wanted to run while the hypervisor ran others; NULL: it does not say. */
+    const volatile uint64_t *stolen_ns;
 };
 
 /* The calling CPU. Stable only while the caller cannot move: kernel code moves only when it blocks.

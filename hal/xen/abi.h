@@ -168,6 +168,13 @@ _Static_assert(sizeof(struct vcpu_guest_context) == 5168, "struct vcpu_guest_con
 #define VCPUOP_UP 1
 #define VCPUOP_DOWN 2
 #define VCPUOP_IS_UP 3
+#define VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA 5
+struct vcpu_runstate_info {
+    uint32_t state, pad;
+    uint64_t state_entry_time;
+    uint64_t time[4]; /* ns in each state */
+};
+#define RUNSTATE_RUNNABLE 1 /* wants to run, and does not */
 #define VCPUOP_STOP_PERIODIC_TIMER 7
 #define VCPUOP_REGISTER_VCPU_INFO 10
 struct vcpu_register_vcpu_info {

@@ -5,9 +5,9 @@
 #include "core/lib/log.h"
 #include "core/lib/string.h"
 #include "core/sched/sched.h"
+#include "event_internal.h"
 #include "goruntime/image_info.h"
 #include "hal/kvm/kvm_internal.h"
-#include "xen_internal.h"
 #include "xenbus.h"
 #include "xenstore.h"
 
@@ -101,8 +101,22 @@ static void xenbus_first(void)
     xenbus_probe();
 }
 
+/* Xen keeps the account of each CPU in our memory from now on. */
+static void account_start(void)
+{
+    static struct vcpu_runstate_info accounts[HAL_MAX_CPUS];
+    for (unsigned id = 0; id < hal_cpu_count(); id++) {
+        uint64_t where = (uint64_t)&accounts[id];
+        if (cpu_by_id(id) != NULL &&
+            vcpu_op(VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, event_vcpu(id), &where) == 0) {
+            cpu_by_id(id)->hal.stolen_ns = &accounts[id].time[RUNSTATE_RUNNABLE];
+        }
+    }
+}
+
 void xen_bus_init(void)
 {
+    account_start();
     log_debug("xen: event channels by the %s ABI", events_abi());
     if (xenstore_start(xenbus_first) != 0) {
         log_error("xen: no xenstore: no devices");
