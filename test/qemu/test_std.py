@@ -104,3 +104,8 @@ func TestKills(t *testing.T) { os.Exit(3) }
     done = run((), "--run", "Exec", "--platform", "host")
     assert done.status == 0 and verdicts() == {"TestExec": "passed"}
     assert run(("TestExec because",)).status == 1
+
+    run((), "--run", "Bad", "--platform", "host")
+    linux = table.rename(tmp_path / "linux.json")
+    done = run((), "--run", "Bad", "--compare", linux)
+    assert done.status == 0 and verdicts()["TestBad/sub"] == "excepted"
