@@ -234,6 +234,22 @@ def test_file_larger_than_memory(run, platform, tmp_path):
     )
 
 
+@pytest.mark.kvm_only("the laboratory copies disks whole")
+def test_disk_larger_than_2_tib(run, tmp_path):
+    """A sector's number does not fit into 32 bits; it must not come back at the beginning."""
+    disk, size = tmp_path / "far.img", 3 << 40
+    with open(disk, "wb") as file:
+        file.truncate(size)
+    done = run("disk", "far", "/dev/vda", options=("--disk", disk))
+    places = (0, (1 << 41) - 3000, (1 << 41) + (1 << 20), size - 5000)
+    lines = [f"size {size}", *(f"{at} true true" for at in places), "past the end: true"]
+    assert (done.status, done.stdout.splitlines()) == (0, lines)
+    with open(disk, "rb") as file:
+        for at, letter in zip(places, b"abcd"):
+            file.seek(at)
+            assert file.read(5000) == bytes([letter]) * 5000
+
+
 # --- files in memory
 
 

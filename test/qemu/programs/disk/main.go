@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -186,6 +187,31 @@ func large(path string) {
 	fmt.Println("with memory in use:", string(sum.Sum(nil)) == string(same[:]), len(memory))
 }
 
+// Writes on both sides of 2 TiB, the end of 32 bits of sectors, and at the end of the disk, and reads
+// and maps it back.
+func far(path string) {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	check(err)
+	end, err := file.Seek(0, io.SeekEnd)
+	check(err)
+	fmt.Println("size", end)
+	for i, at := range []int64{0, 1<<41 - 3000, 1<<41 + 1<<20, end - 5000} {
+		text := bytes.Repeat([]byte{byte('a' + i)}, 5000)
+		_, err = file.WriteAt(text, at)
+		check(err)
+		check(file.Sync())
+		got := make([]byte, 5000)
+		_, err = file.ReadAt(got, at)
+		check(err)
+		page := at &^ 4095
+		mapped, err := syscall.Mmap(int(file.Fd()), page, 8192, syscall.PROT_READ, syscall.MAP_SHARED)
+		check(err)
+		fmt.Println(at, bytes.Equal(got, text), bytes.Equal(mapped[at-page : 8192][:3000], text[:3000]))
+	}
+	_, err = file.WriteAt([]byte("x"), end)
+	fmt.Println("past the end:", errors.Is(err, syscall.ENOSPC))
+}
+
 func main() {
 	switch os.Args[1] {
 	case "write":
@@ -194,6 +220,8 @@ func main() {
 		readErrors(os.Args[2])
 	case "random":
 		random(os.Args[2])
+	case "far":
+		far(os.Args[2])
 	case "large":
 		large(os.Args[2])
 	}
