@@ -37,7 +37,6 @@ enum {
     STD_JSON,
     STD_JUNIT,
     STD_EXCEPTIONS,
-    STD_COMPARE,
     STD_LOGS,
     STD_VERBOSE,
     STD_OPTIONS
@@ -55,9 +54,6 @@ static const struct option_spec std_specs[STD_OPTIONS] = {
     [STD_JSON] = {"--json", "FILE", "write all results there", NULL},
     [STD_JUNIT] = {"--junit", "FILE", "the same as JUnit's XML", NULL},
     [STD_EXCEPTIONS] = {"--exceptions", "FILE", "the list of tests that cannot pass", NULL},
-    [STD_COMPARE] = {"--compare", "FILE",
-                     "except what failed there: results of --json on Linux (--platform host)",
-                     NULL},
     [STD_LOGS] = {"--logs", "DIR", "keep what each run has printed there", NULL},
     [STD_VERBOSE] = {"-v", NULL, "say what failed tests have said", NULL},
 };
@@ -75,7 +71,7 @@ const struct option_table std_options = {
 #define MOST_CPU_COUNTS 8
 
 struct settings {
-    const char *run, *memory, *json, *junit, *logs, *compare;
+    const char *run, *memory, *json, *junit, *logs;
     char *exceptions;
     long cpus[MOST_CPU_COUNTS];
     size_t cpu_counts;
@@ -170,9 +166,6 @@ static int apply_option(struct settings *settings, int option, const char *value
     case STD_EXCEPTIONS:
         free(settings->exceptions);
         settings->exceptions = copy_string(value);
-        return 0;
-    case STD_COMPARE:
-        settings->compare = value;
         return 0;
     case STD_LOGS:
         settings->logs = value;
@@ -577,8 +570,6 @@ static int run_suite(struct suite *suite, char **patterns)
         result = make_directories(suite->settings.logs);
     if (result == 0)
         result = exceptions_read(&suite->exceptions, suite->settings.exceptions);
-    if (result == 0 && suite->settings.compare)
-        result = exceptions_compare(&suite->exceptions, suite->settings.compare);
     if (result == 0)
         result = go_find(&suite->go, NULL);
     if (result == 0)
