@@ -95,6 +95,14 @@ def lab():
     made.close()
 
 
+@pytest.fixture(params=["pv", "pvh"])
+def domain(request, lab, image):
+    """domain(NAME, ...): the program's image as a domain of both kinds; see Lab.create."""
+    return lambda name, *words, **others: lab.create(
+        image(name), *words, kind=request.param, **others
+    )
+
+
 @pytest.fixture
 def platform(request):
     name = getattr(request, "param", "kvm")

@@ -13,14 +13,6 @@ import pytest
 pytestmark = pytest.mark.xdist_group("xen")  # one laboratory for all
 
 
-@pytest.fixture(params=["pv", "pvh"])
-def domain(request, lab, image):
-    """domain(NAME, ...): the program's image as a domain of both kinds; see Lab.create."""
-    return lambda name, *words, **others: lab.create(
-        image(name), *words, kind=request.param, **others
-    )
-
-
 def test_functions_have_room_for_a_jump():
     """hal/xen/replace.c writes five bytes over them."""
     names = re.findall(

@@ -11,10 +11,12 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs run /run
 ln -s /run /var/run
 mkdir -p /run/xen /run/xenstored /run/lock /var/lib/xen/dump
-for module in xen-evtchn xen-privcmd xen-gntdev xen-gntalloc xenfs xen-netback xen-blkback bridge loop \
-    virtio_pci virtio_net 9p 9pnet_virtio; do
+for module in xen-evtchn xen-privcmd xen-gntdev xen-gntalloc xenfs bridge loop virtio_pci virtio_net 9p 9pnet_virtio; do
     modprobe $module
 done
+# As many as a dom0 with four CPUs would offer.
+modprobe xen-netback max_queues=4
+modprobe xen-blkback max_queues=4
 mount -t xenfs xenfs /proc/xen
 mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=262144 job /job
 xenstored --pid-file /run/xen/xenstored.pid
@@ -25,6 +27,7 @@ brctl addif xenbr0 eth0
 ip link set lo up
 ip link set eth0 up
 ip addr add 10.0.0.1/24 dev xenbr0
+ip addr add fd00::1/64 dev xenbr0
 ip link set xenbr0 up
 stty -F /dev/ttyS1 raw -echo
 exec < /dev/ttyS1 > /dev/ttyS1

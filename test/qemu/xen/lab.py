@@ -20,6 +20,7 @@ from . import build
 CPU = "qemu64,+svm,+npt,+rdrand"
 MEMORY = 3072  # one domain at a time has more than half of it; what is not used costs nothing
 DOM0_MEMORY = 512
+GUEST = "10.0.0.2"
 PANICKED = 127  # guest.Machine's status of a kernel panic
 TIMEOUT = 180  # seconds; reached only by what hangs
 
@@ -33,6 +34,14 @@ def wait_for(what, condition, timeout=TIMEOUT, pause=0.05):
         if time.monotonic() > deadline:
             raise TimeoutError(f"xen: waited {timeout} s for {what}")
         time.sleep(pause)
+
+
+def free_port():
+    """One that neither protocol uses."""
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        udp.bind(tcp.getsockname())
+        return tcp.getsockname()[1]
 
 
 class Streams:
@@ -154,7 +163,8 @@ class Domain:
 
 class Lab:
     def __init__(self, folder):
-        """Boots; `folder` is what the host and dom0 share."""
+        """Boots; `folder` is what the host and dom0 share. The host reaches port 8080 of GUEST, by
+        way of dom0's bridge, at 127.0.0.1 and `port`, by TCP and UDP."""
         self.folder = pathlib.Path(folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "console").mkdir(parents=True)
@@ -162,6 +172,10 @@ class Lab:
         self.domains = 0
         self.shared = {}
         made = build.build()
+        self.port = free_port()
+        net = "user,id=net,restrict=on,ipv6=off,net=10.0.0.0/24,host=10.0.0.254"
+        for protocol in ("tcp", "udp"):
+            net += f",hostfwd={protocol}:127.0.0.1:{self.port}-{GUEST}:8080"
         ours, theirs = socket.socketpair()
         self.line = ours.makefile("rw", buffering=1)
         ours.settimeout(TIMEOUT)
@@ -178,8 +192,7 @@ class Lab:
                 *("-serial", f"file:{self.folder / 'xen.log'}"),
                 *("-chardev", f"socket,id=jobs,fd={theirs.fileno()}", "-serial", "chardev:jobs"),
                 *("-virtfs", f"local,path={self.folder},mount_tag=job,security_model=none"),
-                *("-netdev", "user,id=net,restrict=on,net=10.0.0.0/24,host=10.0.0.254"),
-                *("-device", "virtio-net-pci,netdev=net"),
+                *("-netdev", net, "-device", "virtio-net-pci,netdev=net"),
             ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""Xen's network interfaces: a web server as a domain, which dom0 asks by the bridge, and the host by
+dom0's own interface."""
+
+import hashlib
+import random
+import socket
+import threading
+import urllib.request
+
+import pytest
+from xen.lab import GUEST, TIMEOUT
+
+pytestmark = pytest.mark.xdist_group("xen")  # one laboratory for all
+
+VIF = 'vif=["bridge=xenbr0,mac=00:16:3e:00:00:02"]'
+BYTES = b"0123456789abcdef" * (1 << 20)  # what the program gives for /bytes
+
+
+def serve(domain, vcpus):
+    """A domain with a web server and a network interface."""
+    line = f"ip={GUEST}/24 ip6=fd00::2/64 log=info -- serve"
+    d = domain("network", "-m", 128, "--smp", vcpus, line=line, more=VIF)
+    d.expect("serving")
+    return d
+
+
+def fetch(lab, path, body=None):
+    """Asks the domain from the host, by way of dom0's bridge."""
+    request = urllib.request.Request(f"http://127.0.0.1:{lab.port}{path}", body)
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        return answer.read()
+
+
+def check_upload(lab, size=4 << 20):
+    body = random.Random(2).randbytes(size)
+    answer = fetch(lab, "/sum", body).decode()
+    assert answer == f"{size} <nil> {hashlib.sha256(body).hexdigest()}"
+
+
+def check_end(lab, d):
+    lab.command(f"printf 'GET /end HTTP/1.0\\r\\n\\r\\n' | nc {GUEST} 8080")
+    assert d.end() == "poweroff"
+
+
+def interface_counts(lab, d):
+    """Of the domain's first interface, as dom0 counts: bytes and frames that it sent, then that it
+    received."""
+    name = f"vif{lab.command(f'xl domid {d.name}').strip()}.0"
+    line = lab.command(f"grep {name} /proc/net/dev").split(":")[1].split()
+    return [int(line[i]) for i in (0, 1, 8, 9)]
+
+
+@pytest.mark.parametrize("cpus", [1, 4])
+def test_network(lab, domain, cpus):
+    """With dom0 large frames without checksums go both ways, by IPv4 and IPv6; on the way to the
+    host and back they are of the usual size, and their checksums are made and looked at."""
+    d = serve(domain, cpus)
+    assert f"{cpus} queues" in d.text()
+    wanted = hashlib.sha256(BYTES).hexdigest()
+    body = random.Random(3).randbytes(4 << 20)
+    (lab.folder / "body").write_bytes(body)
+    for address in (GUEST, "fd00::2"):
+        got = lab.command(
+            f"printf 'GET /bytes HTTP/1.0\\r\\n\\r\\n' | nc {address} 8080 |"
+            f" tail -c {len(BYTES)} | sha256sum"
+        )
+        assert got.split()[0] == wanted
+        sent, sent_frames, received, received_frames = interface_counts(lab, d)
+        assert sent > len(BYTES) and sent > 1514 * sent_frames
+        head = f"PUT /sum HTTP/1.0\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n"
+        got = lab.command(f"(printf '{head}'; cat /job/body) | nc {address} 8080 | tail -n 1")
+        assert got == f"{len(body)} <nil> {hashlib.sha256(body).hexdigest()}"
+        _, _, bytes_now, frames_now = interface_counts(lab, d)
+        assert bytes_now - received > len(body)
+        assert bytes_now - received > 1514 * (frames_now - received_frames)
+    assert fetch(lab, "/bytes") == BYTES
+    check_upload(lab)
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(TIMEOUT)
+        client.connect(("127.0.0.1", lab.port))
+        for size in (1, 100, 1472, 5000):  # the last in pieces
+            client.send(body[:size])
+            assert client.recv(65536) == body[:size]
+    check_end(lab, d)
+
+
+def test_network_with_loss(lab, domain):
+    """What is sent again is complete and in its place, up to the end."""
+    d = serve(domain, 2)
+    failed = []
+
+    def download():
+        if fetch(lab, "/bytes") != BYTES:
+            failed.append("bytes")
+
+    threads = [threading.Thread(target=download) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    vif = f"vif{lab.command(f'xl domid {d.name}').strip()}.0"
+    while any(thread.is_alive() for thread in threads):
+        lab.command(
+            f"brctl delif xenbr0 {vif}; usleep 50000; brctl addif xenbr0 {vif}; usleep 500000"
+        )
+    assert not failed
+    check_end(lab, d)
+
+
+def test_network_back_ends_come_and_go(lab, domain):
+    """dom0's driver lets go of the device and takes it again; then the toolstack detaches it, and
+    attaches another in its place. TCP goes on where it was."""
+    d = serve(domain, 2)
+    number = lab.command(f"xl domid {d.name}").strip()
+    backend = f"/local/domain/0/backend/vif/{number}/0"
+    check_upload(lab, 1 << 20)
+    lab.command(
+        f"cd /sys/bus/xen-backend/drivers/vif; echo vif-{number}-0 > unbind;"
+        f" echo vif-{number}-0 > bind;"
+        f" until ip link set vif{number}.0 up; do usleep 50000; done;"
+        f" brctl addif xenbr0 vif{number}.0; xenstore-write {backend}/hotplug-status connected"
+    )
+    d.expect("the back end has left[^$]*link is down[^$]*link is up")
+    check_upload(lab, 1 << 20)
+    lab.command(f"xl network-detach {d.name} 0")
+    d.expect("(the back end has left[^$]*link is down[^$]*){2}")
+    lab.command(f"xl network-attach {d.name} mac=00:16:3e:00:00:07 bridge=xenbr0")
+    d.expect("(link is down[^$]*link is up[^$]*){2}")
+    check_upload(lab, 1 << 20)
+    check_end(lab, d)
