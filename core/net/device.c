@@ -399,6 +399,7 @@ static void follow_link(struct net_interface *interface)
     }
     log_info("%s: link is %s", interface->device->name, up ? "up" : "down");
     if (up) {
+        memcpy(interface->netif.hwaddr, interface->device->mac, sizeof(interface->device->mac));
         netif_set_link_up(&interface->netif);
         net_configure(interface);
     } else {

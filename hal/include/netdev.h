@@ -111,5 +111,5 @@ void core_net_receive(struct netdev *device, struct net_buffer *frame,
                       const struct net_offload *offload);
 void core_net_transmitted(struct netdev *device, void *token);
 
-/* link_up has changed. Any context. */
+/* link_up has changed, and with it perhaps `mac`. Any context. */
 void core_net_link_changed(struct netdev *device);

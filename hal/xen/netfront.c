@@ -5,7 +5,11 @@
  * core sees it, so what core reads cannot change, and is granted anew when core has given it back.
  * Transmit and flush have one caller at a time for each queue, poll and enable_interrupt another;
  * rx_lock guards the pages that core gives back, tx_lock what poll and transmit share. What the
- * back end writes is copied and checked; what no back end may write closes the device. */
+ * back end writes is copied and checked; what no back end may write closes the device.
+ *
+ * A back end that leaves takes the link with it, and one that comes brings it back (the xenbus
+ * thread, backend_changed). The rings change only while `gone` is set and nobody is in the queue's
+ * operations (`users`). */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
@@ -97,21 +101,26 @@ struct rx_buffer {
 struct tx_slot {
     bool used;
     void *token; /* told to core when the frame's first piece has been answered; NULL: none */
-    void *page;  /* granted for ever; NULL: not needed so far */
-    uint32_t grant;
+    void *page;  /* NULL: not needed so far */
+    bool granted;
+    uint32_t grant; /* of the page, as long as there is a back end */
     uint16_t next_free;
 };
 
 struct netfront_queue {
     struct netfront *net;
     unsigned index;
+    unsigned users; /* callers in the operations; atomic */
     uint32_t port;
+    uint32_t tx_grant, rx_grant; /* of the rings */
     struct tx_ring *tx;
     uint32_t tx_prod, tx_pushed, tx_cons;
     struct spinlock tx_lock;
     uint16_t tx_free; /* the first free slot; NO_SLOT: none */
     unsigned tx_free_count;
     struct tx_slot tx_slots[SLOTS];
+    void *lost[SLOTS]; /* tokens of frames that a back end took with it, to be told by poll */
+    unsigned lost_count;
     struct rx_ring *rx;
     uint32_t rx_prod, rx_cons;
     struct rx_buffer *rx_buffers[SLOTS]; /* in the ring's entry of the same index */
@@ -123,7 +132,12 @@ struct netfront_queue {
 struct netfront {
     struct netdev device; /* first */
     struct xenbus_device bus;
-    bool connected, gone;
+    bool found;     /* core has it */
+    bool offered;   /* the rings are in xenstore */
+    bool connected; /* the back end has said so */
+    bool leaving;   /* the back end has been told that it may let go of the rings */
+    bool gone;      /* nothing can be sent or received; atomic */
+    bool broken;    /* for ever; atomic */
     struct netfront_queue *queues[HAL_MAX_CPUS];
 };
 
@@ -132,19 +146,38 @@ static struct netfront_queue *queue_of(struct netdev *device, unsigned index)
     return ((struct netfront *)device)->queues[index];
 }
 
-/* From now on nothing is sent or received. */
-static void close(struct netfront *net, const char *why)
+static void set_gone(struct netfront *net, const char *why)
 {
-    if (!__atomic_exchange_n(&net->gone, true, __ATOMIC_ACQ_REL)) {
+    if (!__atomic_exchange_n(&net->gone, true, __ATOMIC_SEQ_CST)) {
         log_error("%s: %s", net->device.name, why);
         __atomic_store_n(&net->device.link_up, false, __ATOMIC_RELEASE);
         core_net_link_changed(&net->device);
     }
 }
 
+/* From now on nothing is sent or received, whatever back end comes. */
+static void close(struct netfront *net, const char *why)
+{
+    __atomic_store_n(&net->broken, true, __ATOMIC_RELEASE);
+    set_gone(net, why);
+}
+
 static bool is_gone(const struct netfront *net)
 {
-    return __atomic_load_n(&net->gone, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&net->gone, __ATOMIC_SEQ_CST);
+}
+
+/* Begins one of the queue's operations, which `leave` ends: false when there is no back end, and
+ * the rings must not be looked at. */
+static bool enter(struct netfront_queue *queue)
+{
+    __atomic_fetch_add(&queue->users, 1, __ATOMIC_SEQ_CST);
+    return !is_gone(queue->net);
+}
+
+static void leave(struct netfront_queue *queue)
+{
+    __atomic_fetch_sub(&queue->users, 1, __ATOMIC_RELEASE);
 }
 
 static void count(uint64_t *counter, uint64_t amount)
@@ -179,6 +212,9 @@ static unsigned take_tx_slot(struct netfront_queue *queue)
             return NO_SLOT;
         }
         slot->page = direct_map(page);
+    }
+    if (!slot->granted) {
+        slot->granted = true;
         grant_give(slot->grant, queue->net->bus.backend_domain, slot->page, true);
     }
     queue->tx_free = slot->next_free;
@@ -241,10 +277,9 @@ static bool take_tx_slots(struct netfront_queue *queue, uint16_t *slots, unsigne
     return true;
 }
 
-static int transmit(struct netdev *device, unsigned index, const struct net_segment *segments,
-                    unsigned segment_count, const struct net_offload *offload, void *token)
+static int put_frame(struct netfront_queue *queue, const struct net_segment *segments,
+                     unsigned segment_count, const struct net_offload *offload, void *token)
 {
-    struct netfront_queue *queue = queue_of(device, index);
     uint32_t size = 0;
     for (unsigned i = 0; i < segment_count; i++) {
         size += segments[i].length;
@@ -257,7 +292,7 @@ static int transmit(struct netdev *device, unsigned index, const struct net_segm
     }
     bool irq = spin_lock_irqsave(&queue->tx_lock);
     /* An extra information takes an entry of the ring, but no slot. */
-    bool room = !is_gone(queue->net) && queue->tx_prod - queue->tx_cons + pieces + gso <= SLOTS &&
+    bool room = queue->tx_prod - queue->tx_cons + pieces + gso <= SLOTS &&
                 take_tx_slots(queue, slots, pieces);
     if (room) {
         queue->tx_slots[slots[0]].token = token;
@@ -288,19 +323,45 @@ static int transmit(struct netdev *device, unsigned index, const struct net_segm
             put_gso(queue, offload);
         }
     }
-    count(&device->statistics.tx_frames, 1);
-    count(&device->statistics.tx_bytes, size);
+    count(&queue->net->device.statistics.tx_frames, 1);
+    count(&queue->net->device.statistics.tx_bytes, size);
     return 0;
+}
+
+static int transmit(struct netdev *device, unsigned index, const struct net_segment *segments,
+                    unsigned segment_count, const struct net_offload *offload, void *token)
+{
+    struct netfront_queue *queue = queue_of(device, index);
+    int error = -ENODEV;
+    if (enter(queue)) {
+        error = put_frame(queue, segments, segment_count, offload, token);
+    }
+    leave(queue);
+    return error;
 }
 
 static void flush(struct netdev *device, unsigned index)
 {
     struct netfront_queue *queue = queue_of(device, index);
-    if (queue->tx_prod != queue->tx_pushed) {
+    if (enter(queue) && queue->tx_prod != queue->tx_pushed) {
         uint32_t before = queue->tx_pushed;
         queue->tx_pushed = queue->tx_prod;
         if (push(&queue->tx->header, queue->tx_prod, before)) {
             event_send(queue->port);
+        }
+    }
+    leave(queue);
+}
+
+/* Tells core of the frames that a back end took with it. */
+static void return_lost(struct netfront_queue *queue)
+{
+    for (void *token = queue; token != NULL;) {
+        bool irq = spin_lock_irqsave(&queue->tx_lock);
+        token = queue->lost_count != 0 ? queue->lost[--queue->lost_count] : NULL;
+        spin_unlock_irqrestore(&queue->tx_lock, irq);
+        if (token != NULL) {
+            core_net_transmitted(&queue->net->device, token);
         }
     }
 }
@@ -374,7 +435,7 @@ static struct rx_buffer *new_buffer(struct netfront_queue *queue)
 static void refill(struct netfront_queue *queue)
 {
     uint32_t before = queue->rx_prod;
-    while (queue->rx_prod - queue->rx_cons < RX_POSTED && !is_gone(queue->net)) {
+    while (queue->rx_prod - queue->rx_cons < RX_POSTED) {
         bool irq = spin_lock_irqsave(&queue->rx_lock);
         struct rx_buffer *buffer = queue->returned;
         if (buffer != NULL) {
@@ -490,15 +551,11 @@ static int take_frame(struct netfront_queue *queue, uint32_t ready, struct net_b
     return good;
 }
 
-static unsigned poll(struct netdev *device, unsigned index, unsigned budget)
+/* Takes up to `budget` frames: their number. */
+static unsigned receive(struct netfront_queue *queue, unsigned budget)
 {
-    struct netfront_queue *queue = queue_of(device, index);
     struct netfront *net = queue->net;
     unsigned received = 0;
-    if (is_gone(net)) {
-        return 0;
-    }
-    reclaim(queue);
     uint32_t ready = __atomic_load_n(&queue->rx->header.rsp_prod, __ATOMIC_ACQUIRE);
     if (ready - queue->rx_cons > queue->rx_prod - queue->rx_cons) {
         close(net, "the back end's index is beyond the receive ring");
@@ -513,49 +570,56 @@ static unsigned poll(struct netdev *device, unsigned index, unsigned budget)
             return received;
         }
         if (result == 0) {
-            count(&device->statistics.rx_errors, 1);
+            count(&net->device.statistics.rx_errors, 1);
             continue;
         }
         uint64_t size = 0;
         for (const struct net_buffer *piece = frame; piece != NULL; piece = piece->next) {
             size += piece->length;
         }
-        count(&device->statistics.rx_frames, 1);
-        count(&device->statistics.rx_bytes, size);
-        core_net_receive(device, frame, &offload);
+        count(&net->device.statistics.rx_frames, 1);
+        count(&net->device.statistics.rx_bytes, size);
+        core_net_receive(&net->device, frame, &offload);
         received++;
     }
     refill(queue);
     return received;
 }
 
+static unsigned poll(struct netdev *device, unsigned index, unsigned budget)
+{
+    struct netfront_queue *queue = queue_of(device, index);
+    unsigned received = 0;
+    return_lost(queue);
+    if (enter(queue)) {
+        reclaim(queue);
+        received = is_gone(queue->net) ? 0 : receive(queue, budget);
+    }
+    leave(queue);
+    return received;
+}
+
 static bool enable_interrupt(struct netdev *device, unsigned index)
 {
     struct netfront_queue *queue = queue_of(device, index);
-    uint32_t in_flight = __atomic_load_n(&queue->tx_pushed, __ATOMIC_RELAXED) - queue->tx_cons;
-    __atomic_store_n(&queue->rx->header.rsp_event, queue->rx_cons + 1, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&queue->tx->header.rsp_event, queue->tx_cons + in_flight / 2 + 1,
-                     __ATOMIC_SEQ_CST);
-    uint32_t sent = __atomic_load_n(&queue->tx->header.rsp_prod, __ATOMIC_SEQ_CST) - queue->tx_cons;
-    return is_gone(queue->net) ||
-           (__atomic_load_n(&queue->rx->header.rsp_prod, __ATOMIC_SEQ_CST) == queue->rx_cons &&
-            sent < in_flight / 2 + 1);
+    bool nothing = true;
+    if (enter(queue)) {
+        struct ring_header *rx = &queue->rx->header, *tx = &queue->tx->header;
+        uint32_t in_flight = __atomic_load_n(&queue->tx_pushed, __ATOMIC_RELAXED) - queue->tx_cons;
+        __atomic_store_n(&rx->rsp_event, queue->rx_cons + 1, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&tx->rsp_event, queue->tx_cons + in_flight / 2 + 1, __ATOMIC_SEQ_CST);
+        uint32_t sent = __atomic_load_n(&tx->rsp_prod, __ATOMIC_SEQ_CST) - queue->tx_cons;
+        nothing = __atomic_load_n(&rx->rsp_prod, __ATOMIC_SEQ_CST) == queue->rx_cons &&
+                  sent < in_flight / 2 + 1;
+    }
+    leave(queue);
+    return nothing;
 }
 
 static void interrupt(void *context)
 {
     struct netfront_queue *queue = context;
     core_net_interrupt(&queue->net->device, queue->index);
-}
-
-static void backend_changed(void *context)
-{
-    struct netfront *net = context;
-    uint64_t state = xenbus_backend_number(&net->bus, "state", XENBUS_CLOSED, XENBUS_CLOSED);
-    if (net->connected && state >= XENBUS_CLOSING && !is_gone(net)) {
-        close(net, "the back end has left");
-        xenbus_write_number(&net->bus, "state", XENBUS_CLOSED);
-    }
 }
 
 /* --- set-up ----------------------------------------------------------------------------------- */
@@ -567,24 +631,17 @@ static const struct netdev_operations operations = {
     .enable_interrupt = enable_interrupt,
 };
 
-/* A page for a ring, granted: `*reference`. */
-static void *new_ring(const struct netfront *net, uint32_t *reference)
+/* A page for a ring, and a reference that grants nothing yet. */
+static void *new_ring(uint32_t *reference)
 {
-    uint64_t page = page_alloc(0, PAGE_ZERO);
+    uint64_t page = page_alloc(0, 0);
     if (page == 0 || grant_alloc(reference) != 0) {
         return NULL;
     }
-    struct ring_header *header = direct_map(page);
-    header->req_event = header->rsp_event = 1;
-    grant_give(*reference, net->bus.backend_domain, header, false);
-    return header;
+    return direct_map(page);
 }
 
-struct queue_grants {
-    uint32_t tx, rx;
-};
-
-static int new_queue(struct netfront *net, unsigned index, struct queue_grants *grants)
+static int new_queue(struct netfront *net, unsigned index)
 {
     struct netfront_queue *queue = kzalloc(sizeof(*queue));
     if (queue == NULL) {
@@ -595,21 +652,74 @@ static int new_queue(struct netfront *net, unsigned index, struct queue_grants *
     queue->index = index;
     spinlock_init(&queue->tx_lock, LOCK_CLASS_NONE);
     spinlock_init(&queue->rx_lock, LOCK_CLASS_NONE);
+    queue->tx = new_ring(&queue->tx_grant);
+    queue->rx = new_ring(&queue->rx_grant);
+    return queue->tx == NULL || queue->rx == NULL ? -ENOMEM : 0;
+}
+
+static void give_ring(const struct netfront *net, struct ring_header *header, uint32_t grant)
+{
+    memset(header, 0, PAGE_SIZE);
+    header->req_event = header->rsp_event = 1;
+    grant_give(grant, net->bus.backend_domain, header, false);
+}
+
+/* Empty rings with pages for what comes in, for a new back end. Nobody is in the operations. */
+static int open_queue(struct netfront_queue *queue)
+{
+    struct netfront *net = queue->net;
+    give_ring(net, &queue->tx->header, queue->tx_grant);
+    give_ring(net, &queue->rx->header, queue->rx_grant);
+    queue->tx_prod = queue->tx_pushed = queue->tx_cons = 0;
+    queue->rx_prod = queue->rx_cons = 0;
     queue->tx_free = NO_SLOT;
+    queue->tx_free_count = 0;
     for (unsigned slot = SLOTS; slot-- > 0;) {
         free_tx_slot(queue, slot);
     }
-    queue->tx = new_ring(net, &grants->tx);
-    queue->rx = new_ring(net, &grants->rx);
-    if (queue->tx == NULL || queue->rx == NULL) {
-        return -ENOMEM;
-    }
     int error = xenbus_alloc_channel(&net->bus, &queue->port);
-    return error != 0 ? error : event_bind(queue->port, index, interrupt, queue);
+    if (error == 0) {
+        error = event_bind(queue->port, queue->index, interrupt, queue);
+    }
+    if (error == 0) {
+        refill(queue);
+    }
+    return error;
+}
+
+/* Takes back what the back end has: false when it keeps a page. Nobody is in the operations. */
+static bool close_queue(struct netfront_queue *queue)
+{
+    bool all = grant_take_back(queue->tx_grant);
+    all = grant_take_back(queue->rx_grant) && all;
+    bool irq = spin_lock_irqsave(&queue->tx_lock);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        struct tx_slot *slot = &queue->tx_slots[i];
+        if (slot->used && slot->token != NULL) {
+            queue->lost[queue->lost_count++] = slot->token;
+        }
+        if (slot->granted) {
+            all = grant_take_back(slot->grant) && all;
+        }
+        slot->used = slot->granted = false;
+    }
+    spin_unlock_irqrestore(&queue->tx_lock, irq);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        struct rx_buffer *buffer = queue->rx_buffers[i];
+        queue->rx_buffers[i] = NULL;
+        if (buffer != NULL && grant_take_back(buffer->grant)) {
+            give_back(buffer);
+        } else if (buffer != NULL) {
+            all = false;
+        }
+    }
+    xenbus_free_channel(queue->port);
+    core_net_interrupt(&queue->net->device, queue->index); /* for what is lost */
+    return all;
 }
 
 /* What the back end has to know, in one transaction. With one queue its keys are the device's. */
-static int publish(struct netfront *net, const struct queue_grants *grants)
+static int publish(struct netfront *net)
 {
     static const char *const features[] = {"request-rx-copy",   "feature-rx-notify",
                                            "feature-sg",        "feature-gso-tcpv4",
@@ -630,9 +740,9 @@ static int publish(struct netfront *net, const struct queue_grants *grants)
                 format(prefix, sizeof(prefix), "queue-%u/", i);
             }
             format(name, sizeof(name), "%stx-ring-ref", prefix);
-            xenbus_write_number(&net->bus, name, grants[i].tx);
+            xenbus_write_number(&net->bus, name, net->queues[i]->tx_grant);
             format(name, sizeof(name), "%srx-ring-ref", prefix);
-            xenbus_write_number(&net->bus, name, grants[i].rx);
+            xenbus_write_number(&net->bus, name, net->queues[i]->rx_grant);
             format(name, sizeof(name), "%sevent-channel", prefix);
             xenbus_write_number(&net->bus, name, net->queues[i]->port);
         }
@@ -672,9 +782,8 @@ static int read_mac(struct netfront *net)
     return 0;
 }
 
-static void read_properties(struct netfront *net)
+static void read_properties(const struct netfront *net, struct netdev *device)
 {
-    struct netdev *device = &net->device;
     char path[XENBUS_PATH_MAX + 8];
     uint64_t mtu = MTU_DEFAULT;
     format(path, sizeof(path), "%s/mtu", net->bus.path);
@@ -701,9 +810,103 @@ static void read_properties(struct netfront *net)
                                                      : hal_cpu_count();
 }
 
+/* The back end that waits is given the rings. */
+static int offer(struct netfront *net)
+{
+    int error = 0;
+    for (unsigned i = 0; error == 0 && i < net->device.queue_count; i++) {
+        error = open_queue(net->queues[i]);
+    }
+    if (error == 0) {
+        error = publish(net);
+    }
+    net->offered = error == 0;
+    return error;
+}
+
+/* The back end has let go of the rings: what it was given is taken back. */
+static void disconnect(struct netfront *net)
+{
+    bool all = true;
+    net->offered = net->leaving = false;
+    for (unsigned i = 0; i < net->device.queue_count; i++) {
+        struct netfront_queue *queue = net->queues[i];
+        while (__atomic_load_n(&queue->users, __ATOMIC_SEQ_CST) != 0) {
+            hal_spin_hint();
+        }
+        all = close_queue(queue) && all;
+    }
+    if (!all && !net->broken) {
+        net->broken = true;
+        log_error("%s: the back end keeps pages: it is not let in again", net->device.name);
+    }
+}
+
+/* A back end waits after another has left: it has to offer as much as core has been told. */
+static void reconnect(struct netfront *net)
+{
+    struct netdev now = {0};
+    read_properties(net, &now);
+    bool lost = false;
+    for (unsigned i = 0; i < net->device.queue_count; i++) {
+        lost = lost || __atomic_load_n(&net->queues[i]->lost_count, __ATOMIC_RELAXED) != 0;
+    }
+    const char *why =
+        read_mac(net) != 0 ? "the back end has no address for it"
+        : lost             ? "back ends come and go too fast"
+        : (net->device.features & ~now.features) != 0 || now.queue_count < net->device.queue_count
+            ? "the new back end offers less than the one before"
+        : offer(net) != 0 ? "no rings for the new back end"
+                          : NULL;
+    if (why != NULL) {
+        log_error("%s: %s", net->device.name, why);
+        net->broken = true;
+    }
+}
+
+/* On the xenbus thread, whenever the back end's state changes (io/xenbus.h). */
+static void backend_changed(void *context)
+{
+    struct netfront *net = context;
+    /* 0: there is no back end at all. */
+    uint64_t state = xenbus_backend_number(&net->bus, "state", XENBUS_CLOSED, 0);
+    if (!net->found) {
+        return; /* netfront_connect waits for it */
+    }
+    if (net->offered && !net->leaving && (state == 0 || state >= XENBUS_CLOSING)) {
+        set_gone(net, "the back end has left");
+        net->connected = false;
+        net->leaving = true;
+        if (state != 0) {
+            xenbus_write_number(&net->bus, "state", XENBUS_CLOSED);
+        }
+    }
+    /* It unmaps the rings when it sees our state, and changes its own then. One whose driver is
+     * loaded anew goes on with the same rings, and no state tells us of it. */
+    if (net->leaving && state != XENBUS_CLOSING) {
+        disconnect(net);
+    }
+    if (__atomic_load_n(&net->broken, __ATOMIC_ACQUIRE)) {
+        return;
+    }
+    if (!net->offered && state == XENBUS_CLOSED &&
+        xenbus_backend_number(&net->bus, "online", 1, 0) != 0) {
+        xenbus_write_number(&net->bus, "state", XENBUS_INITIALISING);
+    } else if (!net->offered && state == XENBUS_INIT_WAIT) {
+        reconnect(net);
+    } else if (net->offered && !net->connected && state == XENBUS_CONNECTED) {
+        net->connected = true;
+        __atomic_store_n(&net->gone, false, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&net->device.link_up, true, __ATOMIC_RELEASE);
+        core_net_link_changed(&net->device);
+        for (unsigned i = 0; i < net->device.queue_count; i++) {
+            core_net_interrupt(&net->device, i);
+        }
+    }
+}
+
 int netfront_connect(const struct xenbus_device *bus)
 {
-    struct queue_grants grants[HAL_MAX_CPUS];
     struct netfront *net = kzalloc(sizeof(*net));
     if (net == NULL) {
         return -ENOMEM;
@@ -717,16 +920,13 @@ int netfront_connect(const struct xenbus_device *bus)
         error = -ETIMEDOUT;
     }
     if (error == 0) {
-        read_properties(net);
+        read_properties(net, &net->device);
     }
     for (unsigned i = 0; error == 0 && i < net->device.queue_count; i++) {
-        error = new_queue(net, i, &grants[i]);
-        if (error == 0) {
-            refill(net->queues[i]);
-        }
+        error = new_queue(net, i);
     }
     if (error == 0) {
-        error = publish(net, grants);
+        error = offer(net);
     }
     if (error == 0 && !xenbus_wait_backend(&net->bus, XENBUS_CONNECTED)) {
         error = -ETIMEDOUT;
@@ -737,5 +937,6 @@ int netfront_connect(const struct xenbus_device *bus)
     net->connected = true;
     net->device.link_up = true;
     core_netdev_found(&net->device);
+    net->found = true;
     return 0;
 }

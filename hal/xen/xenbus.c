@@ -77,6 +77,11 @@ int xenbus_alloc_channel(const struct xenbus_device *device, uint32_t *port)
     return (int)error;
 }
 
+void xenbus_free_channel(uint32_t port)
+{
+    event_channel_op(EVTCHNOP_CLOSE, &port);
+}
+
 static int probe_device(const char *folder, const char *name, xenbus_connect_fn *connect)
 {
     struct xenbus_device device;

@@ -34,6 +34,9 @@ bool xenbus_wait_backend(const struct xenbus_device *device, unsigned state);
 /* A channel of events with the back end, for the front end's handler on CPU 0. -errno. */
 int xenbus_alloc_channel(const struct xenbus_device *device, uint32_t *port);
 
+/* The back end has left: the channel is no more. */
+void xenbus_free_channel(uint32_t port);
+
 /* blkfront.c, netfront.c: -errno. */
 typedef int xenbus_connect_fn(const struct xenbus_device *device);
 xenbus_connect_fn blkfront_connect __attribute__((weak)); /* not in the kernel without files */
