@@ -37,6 +37,7 @@ enum {
     STD_JSON,
     STD_JUNIT,
     STD_EXCEPTIONS,
+    STD_COMPARE,
     STD_LOGS,
     STD_VERBOSE,
     STD_OPTIONS
@@ -54,6 +55,9 @@ static const struct option_spec std_specs[STD_OPTIONS] = {
     [STD_JSON] = {"--json", "FILE", "write all results there", NULL},
     [STD_JUNIT] = {"--junit", "FILE", "the same as JUnit's XML", NULL},
     [STD_EXCEPTIONS] = {"--exceptions", "FILE", "the list of tests that cannot pass", NULL},
+    [STD_COMPARE] = {"--compare", "FILE",
+                     "except what failed there: results of --json on Linux (--platform host)",
+                     NULL},
     [STD_LOGS] = {"--logs", "DIR", "keep what each run has printed there", NULL},
     [STD_VERBOSE] = {"-v", NULL, "say what failed tests have said", NULL},
 };
@@ -71,7 +75,7 @@ const struct option_table std_options = {
 #define MOST_CPU_COUNTS 8
 
 struct settings {
-    const char *run, *memory, *json, *junit, *logs;
+    const char *run, *memory, *json, *junit, *logs, *compare;
     char *exceptions;
     long cpus[MOST_CPU_COUNTS];
     size_t cpu_counts;
@@ -166,6 +170,9 @@ static int apply_option(struct settings *settings, int option, const char *value
     case STD_EXCEPTIONS:
         free(settings->exceptions);
         settings->exceptions = copy_string(value);
+        return 0;
+    case STD_COMPARE:
+        settings->compare = value;
         return 0;
     case STD_LOGS:
         settings->logs = value;
@@ -570,6 +577,8 @@ static int run_suite(struct suite *suite, char **patterns)
         result = make_directories(suite->settings.logs);
     if (result == 0)
         result = exceptions_read(&suite->exceptions, suite->settings.exceptions);
+    if (result == 0 && suite->settings.compare)
+        result = exceptions_compare(&suite->exceptions, suite->settings.compare);
     if (result == 0)
         result = go_find(&suite->go, NULL);
     if (result == 0)

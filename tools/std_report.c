@@ -3,12 +3,23 @@
 #define _GNU_SOURCE
 #include "tools/std_report.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- exceptions
  * --------------------------------------------------------------------------------------------------
  */
+
+static void add_exception(struct exception_list *list, const struct test_exception *item)
+{
+    struct test_exception *more = allocate((list->count + 1) * sizeof(*more));
+    if (list->count)
+        memcpy(more, list->items, list->count * sizeof(*more));
+    more[list->count++] = *item;
+    free(list->items);
+    list->items = more;
+}
 
 /* One line: PACKAGE TEST REASON [kills] [what else there is to say]. */
 static int parse_exception(struct exception_list *list, const char *path, size_t number, char *line)
@@ -23,15 +34,10 @@ static int parse_exception(struct exception_list *list, const char *path, size_t
     if (!known)
         return fail("%s:%zu: give PACKAGE TEST REASON, the reason exec, cgo or internet", path,
                     number);
-    struct test_exception *more = allocate((list->count + 1) * sizeof(*more));
-    if (list->count)
-        memcpy(more, list->items, list->count * sizeof(*more));
-    more[list->count++] = (struct test_exception){.package = copy_string(package),
-                                                  .test = copy_string(test),
-                                                  .reason = copy_string(reason),
-                                                  .kills = word && strcmp(word, "kills") == 0};
-    free(list->items);
-    list->items = more;
+    add_exception(list, &(struct test_exception){.package = copy_string(package),
+                                                 .test = copy_string(test),
+                                                 .reason = copy_string(reason),
+                                                 .kills = word && strcmp(word, "kills") == 0});
     return 0;
 }
 
@@ -58,6 +64,67 @@ int exceptions_read(struct exception_list *list, const char *path)
     return result;
 }
 
+/* The string after a key on one line that report_json has written, or NULL. */
+static char *json_string(const char *line, size_t length, const char *key)
+{
+    char *mark = format_string("\"%s\": \"", key);
+    const char *at = memmem(line, length, mark, strlen(mark)), *end = line + length;
+    struct buffer value = {0};
+    bool closed = false;
+    for (at = at ? at + strlen(mark) : end; at < end && !(closed = *at == '"'); at++) {
+        char byte = *at;
+        unsigned code;
+        if (byte == '\\' && end - at > 5 && sscanf(at, "\\u%4x", &code) == 1) {
+            byte = (char)code;
+            at += 5;
+        } else if (byte == '\\') {
+            byte = *++at;
+        }
+        buffer_append(&value, &byte, 1);
+    }
+    free(mark);
+    if (closed)
+        return value.bytes ? value.bytes : copy_string("");
+    buffer_free(&value);
+    return NULL;
+}
+
+/* Line by line, as append_json_run writes it. */
+void exceptions_compare_parse(struct exception_list *list, const char *text)
+{
+    char *package = NULL;
+    for (size_t length; *text; text += length + (text[length] == '\n')) {
+        length = strcspn(text, "\n");
+        char *name = json_string(text, length, "package");
+        if (name) {
+            free(package);
+            package = name;
+            continue;
+        }
+        name = json_string(text, length, "name");
+        char *verdict = json_string(text, length, "verdict");
+        if (package && name && verdict && strcmp(verdict, "failed") == 0)
+            add_exception(list, &(struct test_exception){.package = copy_string(package),
+                                                         .test = copy_string(name),
+                                                         .reason = copy_string("linux"),
+                                                         .is_compared = true});
+        free(name);
+        free(verdict);
+    }
+    free(package);
+}
+
+int exceptions_compare(struct exception_list *list, const char *path)
+{
+    struct buffer text = {0};
+    int error = read_file(path, &text);
+    if (error)
+        return fail("%s: cannot read the results to compare with: %s", path, strerror(-error));
+    exceptions_compare_parse(list, text.size ? text.bytes : "");
+    buffer_free(&text);
+    return 0;
+}
+
 void exceptions_free(struct exception_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
@@ -79,14 +146,14 @@ static bool is_below(const char *name, const char *above)
     return strncmp(name, above, length) == 0 && name[length] == '/';
 }
 
-/* A listed test stands for its subtests as well. */
+/* A listed test stands for its subtests as well; those of a run on Linux are there by name. */
 static const struct test_exception *find_exception(const struct exception_list *list,
                                                    const char *package, const char *test)
 {
     for (size_t i = 0; i < list->count; i++) {
         const struct test_exception *item = &list->items[i];
         if (strcmp(item->package, package) == 0 &&
-            (strcmp(item->test, test) == 0 || is_below(test, item->test)))
+            (strcmp(item->test, test) == 0 || (!item->is_compared && is_below(test, item->test))))
             return item;
     }
     return NULL;
@@ -125,7 +192,7 @@ enum verdict test_verdict(const struct package_run *run, const struct test_resul
     *exception = listed;
     switch (result->outcome) {
     case TEST_PASSED:
-        return itself ? VERDICT_SURPRISE : VERDICT_PASSED;
+        return itself && !listed->is_compared ? VERDICT_SURPRISE : VERDICT_PASSED;
     case TEST_SKIPPED:
         return VERDICT_SKIPPED;
     default:
@@ -158,13 +225,16 @@ void package_run_judge(struct package_run *run, const struct exception_list *lis
                        const char *output)
 {
     memset(run->counts, 0, sizeof(run->counts));
+    bool ended_there = false; /* on Linux, too */
     for (size_t i = 0; i < run->log.count; i++) {
+        const struct test_result *result = &run->log.results[i];
         const struct test_exception *exception;
-        run->counts[test_verdict(run, &run->log.results[i], list, &exception)]++;
+        run->counts[test_verdict(run, result, list, &exception)]++;
+        ended_there |= result->outcome == TEST_UNFINISHED && exception && exception->is_compared;
     }
     bool failed = run->counts[VERDICT_FAILED] || run->counts[VERDICT_EXCEPTED];
     bool ended = status == 0 ? has_line(output, "PASS") : status == 1 && has_line(output, "FAIL");
-    if (!ended || (status == 1 && !failed)) {
+    if ((!ended && !ended_there) || (status == 1 && !failed)) {
         char *lines = last_lines(output);
         run->trouble = format_string("ended with status %d after:\n%s", status, lines);
         free(lines);

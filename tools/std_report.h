@@ -5,11 +5,13 @@
 
 #include "tools/test_log.h"
 
-/* A test that cannot pass in a unikernel (test/std/exceptions.txt). */
+/* A test that cannot pass in a unikernel (test/std/exceptions.txt), or that failed in a run on
+ * Linux with which this one is compared. */
 struct test_exception {
     char *package, *test;
-    char *reason; /* "exec", "cgo", "internet" */
-    bool kills;   /* ends the whole test binary, so it is left out */
+    char *reason;     /* "exec", "cgo", "internet", "linux" */
+    bool kills;       /* ends the whole test binary, so it is left out */
+    bool is_compared; /* from a run on Linux: may pass here */
 };
 
 struct exception_list {
@@ -20,6 +22,10 @@ struct exception_list {
 /* 0, or -1 after a message about the first line that is wrong. */
 int exceptions_read(struct exception_list *list, const char *path);
 int exceptions_parse(struct exception_list *list, const char *path, const char *text);
+/* Adds the tests that have failed in a run, from the file that its --json has written. 0, or -1
+ * after a message. */
+int exceptions_compare(struct exception_list *list, const char *path);
+void exceptions_compare_parse(struct exception_list *list, const char *text);
 void exceptions_free(struct exception_list *list);
 
 enum verdict {

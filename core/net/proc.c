@@ -253,6 +253,9 @@ void net_make_files(void)
     (void)default_file("/etc/nsswitch.conf", "hosts:\tfiles dns\n");
     format(hosts, sizeof(hosts), "%s\n", fs_host_name());
     (void)default_file("/etc/hostname", hosts);
+    /* Who the program runs as: servers ask os/user, which looks here. */
+    (void)default_file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+    (void)default_file("/etc/group", "root:x:0:\n");
 }
 
 static const struct proc_node net_files[] = {

@@ -3,6 +3,7 @@
 runs all of them."""
 
 import json
+import pathlib
 import xml.etree.ElementTree
 
 import pytest
@@ -11,9 +12,14 @@ import guest
 
 PACKAGES = (
     *("bytes", "compress/flate", "container/heap", "container/list", "context", "crypto/sha256"),
-    *("encoding/hex", "encoding/json", "errors", "fmt", "math", "math/bits", "path/filepath"),
-    *("regexp", "sort", "strings", "sync", "sync/atomic", "syscall", "time", "unicode/utf16"),
-    "unicode/utf8",
+    *("debug/elf", "encoding/hex", "encoding/json", "errors", "fmt", "io/fs", "math", "math/bits"),
+    *("net", "net/http/httptest", "net/rpc", "os", "os/user", "path/filepath", "regexp", "sort"),
+    *("strings", "sync", "sync/atomic", "syscall", "time", "unicode/utf16", "unicode/utf8"),
+)
+MODULES = pathlib.Path(__file__).parent.parent / "std/modules"
+MODULE_PACKAGES = (
+    *("go.etcd.io/raft/v3/quorum", "golang.org/x/net/bpf", "golang.org/x/net/ipv4"),
+    *("golang.org/x/net/ipv6", "golang.org/x/sync/errgroup", "golang.org/x/sys/unix"),
 )
 
 
@@ -29,6 +35,17 @@ def test_std(cpus, tmp_path):
     runs = json.loads(report.read_text())["packages"]
     assert sorted(run["package"] for run in runs) == sorted(PACKAGES)
     assert all(run["good"] and run["cpus"] == cpus and run["passed"] for run in runs)
+
+
+def test_modules():
+    """Packages of other modules, as they are in the module cache."""
+    done = guest.tool_result(
+        *("test", "std", "--short", "-v", "-j", 1, "--cpus", 2, *MODULE_PACKAGES),
+        folder=MODULES,
+        timeout=600,
+    )
+    assert done.status == 0, done.stdout
+    assert all(package in done.stdout for package in MODULE_PACKAGES)
 
 
 def test_reports(tmp_path):
@@ -87,3 +104,8 @@ func TestKills(t *testing.T) { os.Exit(3) }
     done = run((), "--run", "Exec", "--platform", "host")
     assert done.status == 0 and verdicts() == {"TestExec": "passed"}
     assert run(("TestExec because",)).status == 1
+
+    run((), "--run", "Bad", "--platform", "host")
+    linux = table.rename(tmp_path / "linux.json")
+    done = run((), "--run", "Bad", "--compare", linux)
+    assert done.status == 0 and verdicts()["TestBad/sub"] == "excepted"

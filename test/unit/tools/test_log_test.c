@@ -92,9 +92,43 @@ static void test_verdicts(void)
     EXPECT(failed_with(exceptions_parse(&list, "list", "p"), "list:1"));
 }
 
+/* A run is compared with another that report_json has written. */
+static void test_compared(void)
+{
+    static const char there[] =
+        M "--- FAIL: TestBoth (0.00s)\n" M "--- FAIL: TestBoth/\"a\" (0.00s)\n" M
+          "--- FAIL: TestThere (0.00s)\n" M "--- PASS: TestHere (0.00s)\n" M "=== RUN   TestEnds\n";
+    static const char here[] =
+        M "--- FAIL: TestBoth (0.00s)\n" M "--- FAIL: TestBoth/\"a\" (0.00s)\n" M
+          "--- FAIL: TestBoth/b (0.00s)\n" M "--- PASS: TestThere (0.00s)\n" M
+          "--- FAIL: TestHere (0.00s)\n" M "=== RUN   TestEnds\n";
+    struct exception_list none = {0}, list = {0};
+    struct package_run run = {.package = "p"};
+    struct buffer json = {0};
+    test_log_read(&run.log, there, sizeof(there) - 1);
+    report_json(&json, &(struct report_facts){"go1", "host", false}, &run, 1, &none);
+    exceptions_compare_parse(&list, json.bytes);
+    EXPECT(list.count == 4);
+    buffer_free(&json);
+    test_log_free(&run.log);
+    test_log_read(&run.log, here, sizeof(here) - 1);
+    EXPECT(verdict_of(&run, "TestBoth", &list) == VERDICT_EXCEPTED);
+    EXPECT(verdict_of(&run, "TestBoth/\"a\"", &list) == VERDICT_EXCEPTED);
+    EXPECT(verdict_of(&run, "TestBoth/b", &list) == VERDICT_FAILED);
+    EXPECT(verdict_of(&run, "TestThere", &list) == VERDICT_PASSED);
+    EXPECT(verdict_of(&run, "TestHere", &list) == VERDICT_FAILED);
+    package_run_judge(&run, &list, 1, "exit\n");
+    EXPECT(!run.trouble && run.counts[VERDICT_EXCEPTED] == 3);
+    test_log_free(&run.log);
+    exceptions_free(&list);
+    exceptions_compare_parse(&list, "{\"package\": \"p\"\n{\"name\": \"cut \\");
+    EXPECT(list.count == 0);
+}
+
 int main(void)
 {
     test_reading();
+    test_compared();
     test_verdicts();
     return 0;
 }
