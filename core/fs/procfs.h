@@ -16,6 +16,9 @@ struct text {
 
 /* Appends to the text; the same format as log_info. Thread context. */
 void text_put(struct text *text, const char *how, ...) __attribute__((format(printf, 2, 3)));
+void text_put_bytes(struct text *text, const void *bytes, size_t length);
+
+struct file;
 
 struct proc_node {
     const char *name;
@@ -26,9 +29,11 @@ struct proc_node {
     int (*store)(const char *bytes, size_t length);
     long (*link)(char *to, size_t size, long argument);
     bool (*list)(long *next);      /* a directory of numbers: the first from *next on */
+    bool (*has)(long number);      /* whether such a directory has this one */
     const struct proc_node *entry; /* what a number stands for */
-    const struct proc_node *alias; /* all but the name is there */
-    int64_t (*modified)(void);     /* when its text last changed; absent: not known */
+    int (*follow)(long argument, struct file **out); /* a link to an open file: a reference to it */
+    const struct proc_node *alias;                   /* all but the name is there */
+    int64_t (*modified)(void); /* when its text last changed; absent: not known */
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -45,3 +50,18 @@ struct proc_node {
     {                                                                                              \
         .name = name_, .mode = S_IFLNK | 0777, .link = link_                                       \
     }
+
+/* The two trees: proc_nodes.c, or in the kernel without files absent.c. */
+extern const struct proc_node proc_root, sysfs_root;
+
+/* What the program was started with (fs_set_process). */
+extern struct process_view process_view;
+
+/* Of both trees, since Go's runtime reads these in every program. */
+void proc_show_cgroup(struct text *text, long argument);
+void proc_show_huge_page_size(struct text *text, long argument);
+long proc_link_self(char *to, size_t size, long argument);
+long proc_link_exe(char *to, size_t size, long argument);
+
+/* Copies a link's text, as much as has room; its whole length. */
+long proc_link_text(char *to, size_t size, const char *from);
