@@ -46,7 +46,7 @@ def test_found(boot, machine, options, device, where):
     waiting.expect("entropy: 64 bytes")
     if machine == "microvm,acpi=off":
         args = boot("args", args=["-x"], **settings)
-        args.expect(r'argv.1. "-x"\s+cwd')
+        args.expect(r'argv.1. "-x"\s+env "HOME=/root"\s+cwd')
         assert args.status() == 0
 
 
