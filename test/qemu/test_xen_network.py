@@ -4,7 +4,6 @@ dom0's own interface."""
 
 import hashlib
 import random
-import socket
 import threading
 import urllib.request
 
@@ -43,12 +42,11 @@ def check_end(lab, d):
     assert d.end() == "poweroff"
 
 
-def interface_counts(lab, d):
-    """Of the domain's first interface, as dom0 counts: bytes and frames that it sent, then that it
-    received."""
+def sent_by(lab, d):
+    """Bytes and frames from the domain's first interface, as dom0 counts; cut segments are one."""
     name = f"vif{lab.command(f'xl domid {d.name}').strip()}.0"
     line = lab.command(f"grep {name} /proc/net/dev").split(":")[1].split()
-    return [int(line[i]) for i in (0, 1, 8, 9)]
+    return int(line[0]), int(line[1])
 
 
 @pytest.mark.parametrize("cpus", [1, 4])
@@ -66,43 +64,35 @@ def test_network(lab, domain, cpus):
             f" tail -c {len(BYTES)} | sha256sum"
         )
         assert got.split()[0] == wanted
-        sent, sent_frames, received, received_frames = interface_counts(lab, d)
+        sent, sent_frames = sent_by(lab, d)
         assert sent > len(BYTES) and sent > 1514 * sent_frames
         head = f"PUT /sum HTTP/1.0\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n"
         got = lab.command(f"(printf '{head}'; cat /job/body) | nc {address} 8080 | tail -n 1")
         assert got == f"{len(body)} <nil> {hashlib.sha256(body).hexdigest()}"
-        _, _, bytes_now, frames_now = interface_counts(lab, d)
-        assert bytes_now - received > len(body)
-        assert bytes_now - received > 1514 * (frames_now - received_frames)
     assert fetch(lab, "/bytes") == BYTES
     check_upload(lab)
-    with socket.socket(type=socket.SOCK_DGRAM) as client:
-        client.settimeout(TIMEOUT)
-        client.connect(("127.0.0.1", lab.port))
-        for size in (1, 100, 1472, 5000):  # the last in pieces
-            client.send(body[:size])
-            assert client.recv(65536) == body[:size]
     check_end(lab, d)
 
 
 def test_network_with_loss(lab, domain):
     """What is sent again is complete and in its place, up to the end."""
     d = serve(domain, 2)
-    failed = []
+    complete = []
 
     def download():
-        if fetch(lab, "/bytes") != BYTES:
-            failed.append("bytes")
+        complete.append(fetch(lab, "/bytes") == BYTES)
 
     threads = [threading.Thread(target=download) for _ in range(4)]
     for thread in threads:
         thread.start()
     vif = f"vif{lab.command(f'xl domid {d.name}').strip()}.0"
-    while any(thread.is_alive() for thread in threads):
+    for _ in range(5):
         lab.command(
             f"brctl delif xenbr0 {vif}; usleep 50000; brctl addif xenbr0 {vif}; usleep 500000"
         )
-    assert not failed
+    for thread in threads:
+        thread.join()
+    assert complete == [True] * len(threads)
     check_end(lab, d)
 
 

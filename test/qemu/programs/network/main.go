@@ -62,19 +62,6 @@ func serve() {
 	http.HandleFunc("/end", func(w http.ResponseWriter, r *http.Request) { os.Exit(0) })
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello "+r.URL.Path) })
 	l := listen(":8080")
-	echo := must(net.ListenPacket("udp", ":8080"))
-	go func() {
-		b := make([]byte, 65536)
-		for {
-			n, from, err := echo.ReadFrom(b)
-			if err == nil {
-				_, err = echo.WriteTo(b[:n], from)
-			}
-			if err != nil {
-				panic(err)
-			}
-		}
-	}()
 	fmt.Println("serving")
 	panic(http.Serve(l, nil))
 }
