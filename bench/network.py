@@ -139,6 +139,9 @@ def loads(quick):
     mib = 64 if quick else 256
     for conns in CONNECTIONS:
         yield f"HTTP, {conns} connection{'s' if conns > 1 else ''}", ("http", GUEST4, {"conns": conns, **seconds})
+    for conns in (1, 16):
+        name = f"http.FileServer, 64 KiB, {conns} connection{'s' if conns > 1 else ''}"
+        yield name, ("file", GUEST4, {"conns": conns, **seconds})
     yield "TCP request-response", ("rr", GUEST4, seconds)
     yield "connect-request-close", ("crc", GUEST4, seconds)
     for conns in (1, 16):
@@ -151,6 +154,8 @@ def loads(quick):
 TARGETS = {  # how many times the rate of Linux
     "HTTP, 1 connection": 2,
     **{f"HTTP, {conns} connections": 2 for conns in CONNECTIONS[1:]},
+    "http.FileServer, 64 KiB, 1 connection": 1.5,
+    "http.FileServer, 64 KiB, 16 connections": 1.5,
     "UDP echo, 1 under way": 2,
     "UDP echo, 16 under way": 2,
     **{f"TCP bulk {way}, IPv{v}": 1 for way in ("in", "out") for v in (4, 6)},

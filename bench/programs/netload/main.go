@@ -102,12 +102,19 @@ func load(once []func() error) {
 	step("done")
 }
 
-var request = []byte("GET / HTTP/1.1\r\nHost: guest\r\n\r\n")
+// An exchange asks for a path and gets an answer whose body has this end.
+type exchange struct {
+	request, end []byte
+}
+
+func newExchange(path, end string) exchange {
+	return exchange{[]byte("GET " + path + " HTTP/1.1\r\nHost: guest\r\n\r\n"), []byte(end)}
+}
 
 // The length of an answer, from the first one; all others are as long.
-func answerLength(c net.Conn) int {
-	c.Write(request)
-	buffer := make([]byte, 4096)
+func (e exchange) answerLength(c net.Conn) int {
+	c.Write(e.request)
+	buffer := make([]byte, 128<<10)
 	got := 0
 	for {
 		n, err := c.Read(buffer[got:])
@@ -115,39 +122,46 @@ func answerLength(c net.Conn) int {
 			log.Fatal(err)
 		}
 		got += n
-		if bytes.Contains(buffer[:got], []byte("\r\n\r\nHello, world\n")) {
+		if bytes.HasSuffix(buffer[:got], e.end) {
 			return got
 		}
 	}
 }
 
-func get(c net.Conn, answer []byte) error {
+func (e exchange) once(c net.Conn, answer []byte) error {
 	c.SetDeadline(time.Now().Add(patience))
-	if _, err := c.Write(request); err != nil {
+	if _, err := c.Write(e.request); err != nil {
 		return err
 	}
 	if _, err := io.ReadFull(c, answer); err != nil {
 		return err
 	}
-	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 OK\r\n")) || !bytes.HasSuffix(answer, []byte("Hello, world\n")) {
+	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 OK\r\n")) || !bytes.HasSuffix(answer, e.end) {
 		log.Fatalf("a wrong answer: %q", answer)
 	}
 	return nil
 }
 
-func httpHello() {
+func (e exchange) load() {
 	var once []func() error
 	length := 0
 	for range *conns {
 		c := dial("8080")
 		if length == 0 {
-			length = answerLength(c)
+			length = e.answerLength(c)
 		}
 		answer := make([]byte, length)
-		once = append(once, func() error { return get(c, answer) })
+		once = append(once, func() error { return e.once(c, answer) })
 	}
 	load(once)
 }
+
+var hello = newExchange("/", "\r\n\r\nHello, world\n")
+
+func httpHello() { hello.load() }
+
+// A file of 64 KiB from http.FileServer.
+func httpFile() { newExchange("/files/64KiB", "the end of the file\n").load() }
 
 func echoOnce(c net.Conn, buffer []byte) error {
 	if _, err := c.Write(buffer); err != nil {
@@ -283,7 +297,7 @@ func idle() {
 		if all[i] == nil {
 			return errors.New("no connection")
 		}
-		return get(all[i], make([]byte, len("HTTP/1.1 200 OK\r\n")+len("Date: Mon, 02 Jan 2006 15:04:05 GMT\r\n")+
+		return hello.once(all[i], make([]byte, len("HTTP/1.1 200 OK\r\n")+len("Date: Mon, 02 Jan 2006 15:04:05 GMT\r\n")+
 			len("Content-Length: 13\r\n")+len("Content-Type: text/plain; charset=utf-8\r\n")+len("\r\nHello, world\n")))
 	})
 	fmt.Println("unanswered", unanswered)
@@ -296,12 +310,12 @@ func main() {
 	log.SetPrefix("netload: ")
 	flag.Parse()
 	loads := map[string]func(){
-		"http": httpHello, "rr": requestResponse, "crc": connectRequestClose, "udp": udpEcho,
+		"http": httpHello, "file": httpFile, "rr": requestResponse, "crc": connectRequestClose, "udp": udpEcho,
 		"in": bulkIn, "out": bulkOut, "idle": idle,
 	}
 	f := loads[flag.Arg(0)]
 	if f == nil || *host == "" {
-		log.Fatal("usage: netload -host ADDRESS [OPTIONS] http|rr|crc|udp|in|out|idle")
+		log.Fatal("usage: netload -host ADDRESS [OPTIONS] http|file|rr|crc|udp|in|out|idle")
 	}
 	f()
 }

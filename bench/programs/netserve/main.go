@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
 // Netserve is the server that bench/network.py loads: HTTP, echo, discard and chargen (the ports of RFC
-// 862 to 864), all at once. Over HTTP it also tells how much memory is free, and times round trips
-// over its own loopback.
+// 862 to 864), all at once. Over HTTP it also serves a file, tells how much memory is free, and times
+// round trips over its own loopback.
 package main
 
 import (
@@ -11,7 +11,9 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -123,12 +125,26 @@ func memory(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, info.Freeram*uint64(max(info.Unit, 1))>>10, own.Sys>>10)
 }
 
+// http.FileServer with a file of 64 KiB in the memory file system.
+func files() http.Handler {
+	const folder, end = "/tmp/files", "the end of the file\n"
+	err := os.MkdirAll(folder, 0o755)
+	if err == nil {
+		err = os.WriteFile(folder+"/64KiB", []byte(strings.Repeat("-", 64<<10-len(end))+end), 0o644)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	return http.StripPrefix("/files/", http.FileServer(http.Dir(folder)))
+}
+
 func main() {
 	serve("7", echo)
 	serve("9", discard)
 	serve("19", generate)
 	go echoDatagrams()
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "Hello, world\n") })
+	http.Handle("/files/", files())
 	http.HandleFunc("/loopback", loopback)
 	http.HandleFunc("/memory", memory)
 	listener, err := net.Listen("tcp", ":8080")
