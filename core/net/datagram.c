@@ -128,7 +128,9 @@ static void udp_arrived(void *argument, struct udp_pcb *pcb, struct pbuf *data,
     struct inet_socket *inet = argument;
     const ip_addr_t *to = ip_current_dest_addr();
     if (!ip_addr_ismulticast(to) && !ip_addr_isbroadcast(to, ip_current_input_netif())) {
-        inet = inet_share(inet, tcp_table_hash(from, port)); /* one flow, one socket */
+        if (inet_may_share(inet)) {
+            inet = inet_share(inet, tcp_table_hash(from, port)); /* one flow, one socket */
+        }
     } else if (!inet_wants_group(inet, to, ip_current_input_netif())) {
         pbuf_free(data);
         return;

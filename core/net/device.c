@@ -600,12 +600,15 @@ bool net_loopback_poll(void)
 
 struct net_loopback_count net_loopback_count;
 
-static void count_loopback(const struct pbuf *packet, const struct netif *netif)
+/* Counts what loopback brings; false: the packet comes from elsewhere. */
+static bool count_loopback(const struct pbuf *packet, const struct netif *netif)
 {
-    if (net_interface_of(netif) == NULL) {
-        net_loopback_count.packets++;
-        net_loopback_count.bytes += packet->tot_len;
+    if (net_interface_of(netif) != NULL) {
+        return false;
     }
+    net_loopback_count.packets++;
+    net_loopback_count.bytes += packet->tot_len;
+    return true;
 }
 
 int core_net_ip6_input(struct pbuf *packet, struct netif *netif)
@@ -618,8 +621,7 @@ int core_net_ip6_input(struct pbuf *packet, struct netif *netif)
  * looked at. */
 int core_net_ip4_input(struct pbuf *packet, struct netif *netif)
 {
-    count_loopback(packet, netif);
-    if (net_interface_of(netif) == NULL && packet->len >= IP_HLEN) {
+    if (count_loopback(packet, netif) && packet->len >= IP_HLEN) {
         const struct ip_hdr *header = packet->payload;
         bool local = (lwip_ntohl(header->dest.addr) >> 24) == IP_LOOPBACKNET;
         ip_2_ip4(&netif->ip_addr)->addr = local ? header->dest.addr : PP_HTONL(IPADDR_LOOPBACK);

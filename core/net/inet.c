@@ -354,17 +354,13 @@ struct inet_socket *inet_next_bound(int protocol, uint16_t port, const struct in
 /* Whether `other` takes turns with `inet`. */
 static bool shares(const struct inet_socket *other, const struct inet_socket *inet)
 {
-    return other->socket.options.reuse_port && other->remote_port == 0 &&
-           other->socket.listening == inet->socket.listening &&
+    return inet_may_share(other) && other->socket.listening == inet->socket.listening &&
            ip_addr_eq(&other->local, &inet->local) &&
            IP_GET_TYPE(&other->local) == IP_GET_TYPE(&inet->local);
 }
 
 struct inet_socket *inet_share(struct inet_socket *inet, uint32_t number)
 {
-    if (!inet->socket.options.reuse_port || inet->remote_port != 0) {
-        return inet;
-    }
     struct inet_socket *each = NULL;
     uint32_t count = 0;
     while ((each = inet_next_bound(inet->socket.protocol, inet->local_port, each)) != NULL) {
@@ -402,6 +398,17 @@ static struct netif *group_netif(int index, const ip4_addr_t *address, const ip_
     return netif != NULL ? netif : netif_default;
 }
 
+/* Where the socket's membership of the group on that interface hangs, or would. */
+static struct inet_membership **membership_link(struct inet_socket *inet, const ip_addr_t *group,
+                                                const struct netif *netif)
+{
+    struct inet_membership **link = &inet->memberships;
+    while (*link != NULL && ((*link)->netif != netif || !ip_addr_eq(&(*link)->group, group))) {
+        link = &(*link)->next;
+    }
+    return link;
+}
+
 static int change_membership(struct inet_socket *inet, bool join, ip_addr_t *group, int index,
                              const ip4_addr_t *address)
 {
@@ -415,10 +422,7 @@ static int change_membership(struct inet_socket *inet, bool join, ip_addr_t *gro
     if (IP_IS_V6(group)) {
         ip6_addr_assign_zone(ip_2_ip6(group), IP6_MULTICAST, netif);
     }
-    struct inet_membership **link = &inet->memberships;
-    while (*link != NULL && ((*link)->netif != netif || !ip_addr_eq(&(*link)->group, group))) {
-        link = &(*link)->next;
-    }
+    struct inet_membership **link = membership_link(inet, group, netif);
     struct inet_membership *membership = *link;
     net_timers_recheck();
     if (!join) {
@@ -452,15 +456,9 @@ static int change_membership(struct inet_socket *inet, bool join, ip_addr_t *gro
     return 0;
 }
 
-bool inet_wants_group(const struct inet_socket *inet, const ip_addr_t *group,
-                      const struct netif *netif)
+bool inet_wants_group(struct inet_socket *inet, const ip_addr_t *group, const struct netif *netif)
 {
-    const struct inet_membership *membership = inet->memberships;
-    while (membership != NULL &&
-           (membership->netif != netif || !ip_addr_eq(&membership->group, group))) {
-        membership = membership->next;
-    }
-    return membership != NULL || inet->options.multicast_all;
+    return inet->options.multicast_all || *membership_link(inet, group, netif) != NULL;
 }
 
 void inet_leave_all(struct inet_socket *inet)

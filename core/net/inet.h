@@ -89,8 +89,15 @@ struct netif *inet_netif_by_index(int index);
 /* A bound socket that `next` comes after (NULL: the first) with that port, for TCP or UDP. */
 struct inet_socket *inet_next_bound(int protocol, uint16_t port, const struct inet_socket *after);
 
-/* The socket that gets a connection, or a datagram, for `inet`: lwIP knows one of those that share
- * a port by SO_REUSEPORT. Which one depends on `number`, equally distributed. */
+/* Whether others may get what comes for `inet`: lwIP knows one of those that share a port by
+ * SO_REUSEPORT. */
+static inline bool inet_may_share(const struct inet_socket *inet)
+{
+    return inet->socket.options.reuse_port && inet->remote_port == 0;
+}
+
+/* The socket that gets a connection, or a datagram, where inet_may_share. Which one depends on
+ * `number`, equally distributed. */
 struct inet_socket *inet_share(struct inet_socket *inet, uint32_t number);
 
 /* Options of SOL_IP and SOL_IPV6; take the lock. -ENOPROTOOPT for another level. */
@@ -99,8 +106,7 @@ int inet_get_option(struct inet_socket *inet, int level, int name, void *value, 
 
 /* Whether the socket gets datagrams for a group that this machine is a member of: without
  * IP_MULTICAST_ALL only if the socket itself has joined it. */
-bool inet_wants_group(const struct inet_socket *inet, const ip_addr_t *group,
-                      const struct netif *netif);
+bool inet_wants_group(struct inet_socket *inet, const ip_addr_t *group, const struct netif *netif);
 
 /* Leaves all groups. */
 void inet_leave_all(struct inet_socket *inet);

@@ -462,7 +462,9 @@ static err_t accepted(void *argument, struct tcp_pcb *pcb, err_t error)
     if (error != ERR_OK || pcb == NULL || listener == NULL) {
         return ERR_VAL;
     }
-    listener = (struct tcp_socket *)inet_share(&listener->inet, core_net_random());
+    if (inet_may_share(&listener->inet)) {
+        listener = (struct tcp_socket *)inet_share(&listener->inet, core_net_random());
+    }
     struct tcp_socket *tcp = net_memory_is_short() ? NULL : allocate();
     if (tcp == NULL) {
         return ERR_MEM; /* lwIP resets the connection */
