@@ -233,6 +233,35 @@ static unsigned jump(const struct sock_filter *at, uint32_t operand, uint32_t a)
     return taken ? at->jt : at->jf;
 }
 
+/* What a load instruction puts into its register. False: the packet does not have it. */
+static bool fetch(const struct sock_filter *at, const struct filter_packet *packet,
+                  const uint32_t *memory, uint32_t x, uint32_t *value)
+{
+    bool good = true;
+    switch (BPF_MODE(at->code)) {
+    case BPF_IMM:
+        *value = at->k;
+        break;
+    case BPF_MEM:
+        *value = memory[at->k];
+        break;
+    case BPF_LEN:
+        *value = packet_length(packet);
+        break;
+    case BPF_ABS:
+        good = load(packet, at->k, load_size(at->code), value);
+        break;
+    case BPF_IND: /* the sum is one of 32 bits */
+        good = load(packet, (uint32_t)(x + at->k), load_size(at->code), value);
+        break;
+    default: /* BPF_MSH: the length in an IPv4 header */
+        good = load(packet, at->k, 1, value);
+        *value = (*value & 15) * 4;
+        break;
+    }
+    return good;
+}
+
 uint32_t filter_run(const struct socket_filter *filter, const struct filter_packet *packet)
 {
     uint32_t a = 0, x = 0, memory[BPF_MEMWORDS] = {0};
@@ -241,40 +270,10 @@ uint32_t filter_run(const struct socket_filter *filter, const struct filter_pack
         bool good = true;
         switch (BPF_CLASS(at->code)) {
         case BPF_LD:
-            switch (BPF_MODE(at->code)) {
-            case BPF_IMM:
-                a = at->k;
-                break;
-            case BPF_MEM:
-                a = memory[at->k];
-                break;
-            case BPF_LEN:
-                a = packet_length(packet);
-                break;
-            case BPF_ABS:
-                good = load(packet, at->k, load_size(at->code), &a);
-                break;
-            default: /* the sum is one of 32 bits */
-                good = load(packet, (uint32_t)(x + at->k), load_size(at->code), &a);
-                break;
-            }
+            good = fetch(at, packet, memory, x, &a);
             break;
         case BPF_LDX:
-            switch (BPF_MODE(at->code)) {
-            case BPF_IMM:
-                x = at->k;
-                break;
-            case BPF_MEM:
-                x = memory[at->k];
-                break;
-            case BPF_LEN:
-                x = packet_length(packet);
-                break;
-            default: /* BPF_MSH: the length in an IPv4 header */
-                good = load(packet, at->k, 1, &x);
-                x = (x & 15) * 4;
-                break;
-            }
+            good = fetch(at, packet, memory, x, &x);
             break;
         case BPF_ST:
             memory[at->k] = a;
