@@ -4,7 +4,6 @@
  * (goruntime/hostlink.h). console.lock guards output on both, input_lock keeps received bytes in
  * order. */
 #include "core/lib/spinlock.h"
-#include "core/lib/string.h"
 #include "goruntime/hostlink.h"
 #include "kvm_internal.h"
 
@@ -96,19 +95,9 @@ static void uart_write(const char *bytes, size_t length)
     }
 }
 
-/* Doubles ESCAPE bytes, so that no text passes for a record. */
-static void debug_write_escaped(const char *bytes, size_t length)
+static void debug_write(const char *bytes, size_t length)
 {
-    while (length > 0) {
-        const char *escape = memchr(bytes, HOSTLINK_ESCAPE, length);
-        size_t plain = escape == NULL ? length : (size_t)(escape - bytes) + 1;
-        port_write_bytes(DEBUG_CONSOLE_PORT, bytes, plain);
-        if (escape != NULL) {
-            port_write8(DEBUG_CONSOLE_PORT, HOSTLINK_ESCAPE);
-        }
-        bytes += plain;
-        length -= plain;
-    }
+    port_write_bytes(DEBUG_CONSOLE_PORT, bytes, length);
 }
 
 void hal_console_write(enum hal_stream stream, const char *bytes, size_t length)
@@ -120,13 +109,13 @@ void hal_console_write(enum hal_stream stream, const char *bytes, size_t length)
     }
     if (stream == HAL_STREAM_CONTROL) {
         if (console.hostlink && console.have_debug) {
-            port_write_bytes(DEBUG_CONSOLE_PORT, bytes, length);
+            debug_write(bytes, length);
         }
     } else if (stream == HAL_STREAM_ERR && console.have_debug) {
         if (console.hostlink) {
-            debug_write_escaped(bytes, length);
+            hostlink_write_escaped(bytes, length, debug_write);
         } else {
-            port_write_bytes(DEBUG_CONSOLE_PORT, bytes, length);
+            debug_write(bytes, length);
         }
     } else if (console.have_uart) {
         uart_write(bytes, length);

@@ -134,6 +134,15 @@ void x86_control_registers(void);
 /* Enables them on this CPU; on every CPU. */
 void x86_xstate_enable(void);
 
+/* --- hostlink.c
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Writes text with its ESCAPE bytes doubled, so that none of it passes for a record, in pieces by
+ * `write`. Any context. */
+void hostlink_write_escaped(const char *bytes, size_t length,
+                            void (*write)(const char *bytes, size_t length));
+
 /* --- interrupt.c, gate.asm, interrupt.asm
  * --------------------------------------------------------------------- */
 

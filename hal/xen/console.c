@@ -60,25 +60,16 @@ static void write_bytes(const char *bytes, size_t length)
     }
 }
 
-/* Doubles ESCAPE bytes, so that no text passes for a record. */
-static void write_escaped(enum hal_stream stream, const char *bytes, size_t length)
+/* The bytes of a stream, with a mark before them when the last ones were the other's. */
+static void write_stream(enum hal_stream stream, const char *bytes, size_t length)
 {
-    static const char escape = HOSTLINK_ESCAPE;
     if (stream != console.stream) {
-        const char change[] = {escape, stream == HAL_STREAM_OUT ? HOSTLINK_OUT : HOSTLINK_ERR};
+        const char change[] = {HOSTLINK_ESCAPE,
+                               stream == HAL_STREAM_OUT ? HOSTLINK_OUT : HOSTLINK_ERR};
         write_bytes(change, sizeof(change));
         console.stream = stream;
     }
-    while (length > 0) {
-        const char *found = memchr(bytes, escape, length);
-        size_t piece = found == NULL ? length : (size_t)(found - bytes) + 1;
-        write_bytes(bytes, piece);
-        if (found != NULL) {
-            write_bytes(&escape, 1);
-        }
-        bytes += piece;
-        length -= piece;
-    }
+    hostlink_write_escaped(bytes, length, write_bytes);
 }
 
 void xen_console_write(enum hal_stream stream, const char *bytes, size_t length)
@@ -92,7 +83,7 @@ void xen_console_write(enum hal_stream stream, const char *bytes, size_t length)
         spin_lock(&console.lock);
     }
     if (console.hostlink && stream != HAL_STREAM_CONTROL) {
-        write_escaped(stream, bytes, length);
+        write_stream(stream, bytes, length);
     } else {
         write_bytes(bytes, length);
     }
