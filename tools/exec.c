@@ -66,18 +66,12 @@ static long default_cpus(void)
 /* Where the folder of the program's file is seen when it is in none of those that are shared. */
 #define PROGRAM_FOLDER "/run/program"
 
-static bool is_below(const char *path, const char *folder)
-{
-    size_t length = strlen(folder);
-    return strncmp(path, folder, length) == 0 && (path[length] == '/' || !path[length]);
-}
-
 /* Whether a folder may be seen at its own path: not where the guest has files of its own. */
 static bool can_share(const char *folder)
 {
     static const char *const own[] = {"/dev", "/etc", "/proc", "/run", "/sys"};
     for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
-        if (is_below(folder, own[i]))
+        if (path_is_below(folder, own[i]))
             return false;
     }
     return folder[1] != '\0';
@@ -112,13 +106,12 @@ static char *module_of(const char *directory)
  * environment, or is the one of the `go` in PATH. */
 static char *time_zones(void)
 {
-    const char *root = getenv("GOROOT"), *path = getenv("PATH");
-    char *folders = copy_string(path ? path : ""), *state = NULL, *found = NULL;
-    if (root && *root == '/')
+    const char *root = getenv("GOROOT");
+    char *found = NULL;
+    if (root && *root == '/') {
         found = format_string("%s/lib/time", root);
-    for (char *folder = strtok_r(folders, ":", &state); folder && !found;
-         folder = strtok_r(NULL, ":", &state)) {
-        char *command = format_string("%s/go", folder), *real = real_path(command);
+    } else {
+        char *command = find_command("go"), *real = command ? real_path(command) : NULL;
         for (int level = 0; real && level < 2 && strrchr(real, '/'); level++)
             *strrchr(real, '/') = '\0';
         if (real)
@@ -126,7 +119,6 @@ static char *time_zones(void)
         free(command);
         free(real);
     }
-    free(folders);
     if (found && has_file(found, "zoneinfo.zip"))
         return found;
     free(found);
@@ -152,9 +144,9 @@ static int share_files(struct machine *machine, const char *directory, const cha
     if (!files && !shared && directory[1])
         result = fail("exec: %s cannot be shown to the program, which has its own %.*s", directory,
                       (int)strcspn(directory + 1, "/") + 1, directory);
-    if (result == 0 && !files && zones && can_share(zones) && !is_below(zones, module))
+    if (result == 0 && !files && zones && can_share(zones) && !path_is_below(zones, module))
         result = share(machine, zones, zones, false);
-    if (shared && is_below(program, module)) {
+    if (shared && path_is_below(program, module)) {
         arguments_addf(&machine->kernel_words, "exe=%s", program);
     } else if (result == 0) {
         char *slash = strrchr(folder, '/');

@@ -63,13 +63,6 @@ int go_run_quietly(const struct go_toolchain *go, char *const *words)
     return status == 0 ? 0 : -1;
 }
 
-static bool is_below(const char *path, const char *folder)
-{
-    size_t length = strlen(folder);
-    return length && strncmp(path, folder, length) == 0 &&
-           (path[length] == '/' || path[length] == '\0');
-}
-
 /* Makes or finds a link to the toolchain. It must have a lasting name, because Go writes GOROOT
  * into programs. */
 static char *link_toolchain(const char *root, const char *version)
@@ -129,8 +122,8 @@ int go_find(struct go_toolchain *go, const char *directory)
         go->version = word_end ? format_string("%.*s", (int)(word_end - version), version)
                                : copy_string(version);
         go->real_root = copy_string(root);
-        go->root =
-            cache && is_below(root, cache) ? link_toolchain(root, go->version) : copy_string(root);
+        go->root = cache && path_is_below(root, cache) ? link_toolchain(root, go->version)
+                                                       : copy_string(root);
         if (!go->root)
             result = -1;
     }

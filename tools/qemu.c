@@ -307,22 +307,30 @@ int machine_check(struct machine *machine)
     return 0;
 }
 
+char *disk_file(const char *disk, bool *read_only)
+{
+    size_t length = strlen(disk);
+    *read_only = length > 3 && strcmp(disk + length - 3, ",ro") == 0;
+    return format_string("%.*s", (int)(length - (*read_only ? 3 : 0)), disk);
+}
+
 /* The format is told by the name, since QEMU distrusts a raw disk whose format it has to guess. */
 static void add_disk(const char *disk, size_t index, bool mmio, struct arguments *words)
 {
-    size_t length = strlen(disk);
-    bool read_only = length > 3 && strcmp(disk + length - 3, ",ro") == 0;
-    length -= read_only ? 3 : 0;
-    bool qcow2 = length > 6 && strncmp(disk + length - 6, ".qcow2", 6) == 0;
+    bool read_only;
+    char *path = disk_file(disk, &read_only);
+    size_t length = strlen(path);
+    bool qcow2 = length > 6 && strcmp(path + length - 6, ".qcow2") == 0;
     struct buffer file = {0};
     for (size_t i = 0; i < length; i++) /* QEMU wants each comma of a value doubled */
-        buffer_append(&file, disk[i] == ',' ? ",," : disk + i, disk[i] == ',' ? 2 : 1);
+        buffer_append(&file, path[i] == ',' ? ",," : path + i, path[i] == ',' ? 2 : 1);
     arguments_add(words, "-drive");
     arguments_addf(words, "if=none,id=disk%zu,format=%s,readonly=%s,discard=unmap,file=%s", index,
                    qcow2 ? "qcow2" : "raw", read_only ? "on" : "off", file.size ? file.bytes : "");
     arguments_add(words, "-device");
     arguments_addf(words, "virtio-blk-%s,drive=disk%zu", mmio ? "device" : "pci", index);
     buffer_free(&file);
+    free(path);
 }
 
 void qemu_arguments(const struct machine *machine, const struct channels *channels,

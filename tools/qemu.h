@@ -49,6 +49,9 @@ uint64_t memory_size(const char *memory);
 /* Adds NAME=VALUE to the program's environment: 0, or -1 after a message. */
 int machine_environment(struct machine *machine, const char *variable);
 
+/* The file of --disk's FILE[,ro], and whether it is read-only. */
+char *disk_file(const char *disk, bool *read_only);
+
 /* Adds a folder to share, HOSTDIR:DIR[:rw]: 0, or -1 after a message. */
 int machine_share(struct machine *machine, const char *share);
 

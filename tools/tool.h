@@ -80,6 +80,8 @@ bool is_file(const char *path);
 const char *base_name(const char *path);
 /* The absolute path without links and dots, or NULL. */
 char *real_path(const char *path);
+/* Whether a path is the folder's or of something in it, by its text. */
+bool path_is_below(const char *path, const char *folder);
 /* By the name that the environment gives it, if that is right, as for Go. */
 char *current_directory(void);
 
@@ -105,6 +107,9 @@ struct command {
     struct buffer *errors;
 };
 int run_command(const struct command *command);
+
+/* The file that PATH has for a command, or NULL. */
+char *find_command(const char *name);
 
 /* Whether `name` is found in PATH. */
 bool command_exists(const char *name);

@@ -309,6 +309,12 @@ char *real_path(const char *path)
     return realpath(path, NULL);
 }
 
+bool path_is_below(const char *path, const char *folder)
+{
+    size_t length = strlen(folder);
+    return length && strncmp(path, folder, length) == 0 && (path[length] == '/' || !path[length]);
+}
+
 char *current_directory(void)
 {
     const char *named = getenv("PWD");
@@ -507,19 +513,28 @@ int run_command(const struct command *command)
     return status;
 }
 
-bool command_exists(const char *name)
+char *find_command(const char *name)
 {
     const char *path = getenv("PATH");
     if (strchr(name, '/'))
-        return access(name, X_OK) == 0;
-    char *copy = copy_string(path ? path : "/usr/bin:/bin"), *state = NULL;
-    bool found = false;
+        return access(name, X_OK) == 0 ? copy_string(name) : NULL;
+    char *copy = copy_string(path ? path : "/usr/bin:/bin"), *state = NULL, *found = NULL;
     for (char *folder = strtok_r(copy, ":", &state); folder && !found;
          folder = strtok_r(NULL, ":", &state)) {
-        char *candidate = format_string("%s/%s", folder, name);
-        found = access(candidate, X_OK) == 0;
-        free(candidate);
+        found = format_string("%s/%s", folder, name);
+        if (access(found, X_OK) < 0) {
+            free(found);
+            found = NULL;
+        }
     }
     free(copy);
+    return found;
+}
+
+bool command_exists(const char *name)
+{
+    char *path = find_command(name);
+    bool found = path != NULL;
+    free(path);
     return found;
 }

@@ -102,9 +102,8 @@ static int append_path(struct buffer *out, const char *name, const char *path)
 
 static int append_disk(struct buffer *out, const char *disk, size_t index)
 {
-    size_t length = strlen(disk);
-    bool read_only = length > 3 && strcmp(disk + length - 3, ",ro") == 0;
-    char *path = format_string("%.*s", (int)(length - (read_only ? 3 : 0)), disk);
+    bool read_only;
+    char *path = disk_file(disk, &read_only);
     char *absolute = realpath(path, NULL);
     int result = 0;
     if (!absolute) {
