@@ -3,45 +3,22 @@
  * likes into the ring. Whatever it does, each request is done exactly once. */
 #include "hal/xen/blkfront.c"
 
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "fake_xenbus.h"
 #include "fakes/check.h"
-
-__asm__(".globl xen_hypercall\nxen_hypercall: xorl %eax, %eax\nret");
 
 #define REQUESTS 100
 #define GRANTS 4096
 
-bool xen_is_pvh;
 #define PAGES 64
-static char memory[PAGES * 4096] __attribute__((aligned(4096)));
-char *fake_memory = memory;
-static unsigned next_page;
 static bool granted[GRANTS];
 static bool keep_pages; /* the back end does not let go */
 static unsigned changed_count;
 
-uint64_t page_alloc(unsigned order, unsigned flags)
-{
-    (void)flags;
-    CHECK(order == 0 && next_page < PAGES);
-    memset(memory + next_page * PAGE_SIZE, 0, PAGE_SIZE);
-    return next_page++ * PAGE_SIZE;
-}
-
 void *kzalloc(size_t size)
 {
     return calloc(1, size);
-}
-
-int format(char *buffer, size_t size, const char *text, ...)
-{
-    va_list arguments;
-    va_start(arguments, text);
-    int length = vsnprintf(buffer, size, text, arguments);
-    va_end(arguments);
-    return length;
 }
 
 int grant_alloc(uint32_t *reference)
@@ -86,14 +63,6 @@ uint64_t xenbus_backend_number(const struct xenbus_device *device, const char *n
     return otherwise;
 }
 
-int xenbus_write(const struct xenbus_device *device, const char *name, const char *text)
-{
-    (void)device;
-    (void)name;
-    (void)text;
-    return 0;
-}
-
 int xenbus_write_number(const struct xenbus_device *device, const char *name, uint64_t value)
 {
     (void)device;
@@ -102,53 +71,11 @@ int xenbus_write_number(const struct xenbus_device *device, const char *name, ui
     return 0;
 }
 
-int xenbus_watch_backend(const struct xenbus_device *device, void (*changed)(void *context),
-                         void *context)
-{
-    (void)device;
-    (void)changed;
-    (void)context;
-    return 0;
-}
-
-bool xenbus_wait_backend(const struct xenbus_device *device, unsigned state)
-{
-    (void)device;
-    (void)state;
-    return true;
-}
-
-int xenbus_alloc_channel(const struct xenbus_device *device, uint32_t *port)
-{
-    (void)device;
-    *port = 1;
-    return 0;
-}
-
-int event_bind(uint32_t port, unsigned cpu, event_handler *handler, void *context)
-{
-    (void)port;
-    (void)cpu;
-    (void)handler;
-    (void)context;
-    return 0;
-}
-
 int xenstore_read_number(const char *path, uint64_t max, uint64_t *value)
 {
     (void)path;
     (void)max;
     *value = 51712;
-    return 0;
-}
-
-int xenstore_transaction_begin(void)
-{
-    return 0;
-}
-
-int xenstore_transaction_end(void)
-{
     return 0;
 }
 
@@ -175,7 +102,7 @@ static void done(struct block_request *request, int error)
 
 static void new_disk(void)
 {
-    next_page = 1;
+    fake_pages_reset(PAGES);
     memset(granted, 0, sizeof(granted));
     memset(done_count, 0, sizeof(done_count));
     disk = kzalloc(sizeof(*disk));

@@ -8,18 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "fake_xenbus.h"
 #include "fakes/check.h"
-
-__asm__(".globl xen_hypercall\nxen_hypercall: xorl %eax, %eax\nret");
 
 #define GRANTS 4096
 #define PAGES 2048
 #define FRAMES 400
 
-bool xen_is_pvh;
-static char memory[PAGES * 4096] __attribute__((aligned(4096)));
-char *fake_memory = memory;
-static unsigned next_page;
 static struct {
     const char *page; /* NULL: not granted */
     bool read_only;
@@ -34,14 +29,6 @@ static uint32_t dice(void)
 }
 
 /* --- the kernel around it --------------------------------------------------------------------- */
-
-uint64_t page_alloc(unsigned order, unsigned flags)
-{
-    (void)flags;
-    CHECK(order == 0 && next_page < PAGES);
-    memset(memory + next_page * PAGE_SIZE, 0, PAGE_SIZE);
-    return next_page++ * PAGE_SIZE;
-}
 
 void page_free(uint64_t page, unsigned order)
 {
@@ -67,15 +54,6 @@ void *kzalloc(size_t size)
 void kfree(void *pointer)
 {
     CHECK(pointer == NULL);
-}
-
-int format(char *buffer, size_t size, const char *text, ...)
-{
-    va_list arguments;
-    va_start(arguments, text);
-    int length = vsnprintf(buffer, size, text, arguments);
-    va_end(arguments);
-    return length;
 }
 
 int grant_alloc(uint32_t *reference)
@@ -121,14 +99,6 @@ uint64_t xenbus_backend_number(const struct xenbus_device *device, const char *n
                                                          : 1;
 }
 
-int xenbus_write(const struct xenbus_device *device, const char *name, const char *text)
-{
-    (void)device;
-    (void)name;
-    (void)text;
-    return 0;
-}
-
 int xenbus_write_number(const struct xenbus_device *device, const char *name, uint64_t value)
 {
     (void)device;
@@ -141,38 +111,6 @@ int xenbus_write_number(const struct xenbus_device *device, const char *name, ui
 void xenbus_free_channel(uint32_t port)
 {
     CHECK(port == 1);
-}
-
-int xenbus_watch_backend(const struct xenbus_device *device, void (*changed)(void *context),
-                         void *context)
-{
-    (void)device;
-    (void)changed;
-    (void)context;
-    return 0;
-}
-
-bool xenbus_wait_backend(const struct xenbus_device *device, unsigned state)
-{
-    (void)device;
-    (void)state;
-    return true;
-}
-
-int xenbus_alloc_channel(const struct xenbus_device *device, uint32_t *port)
-{
-    (void)device;
-    *port = 1;
-    return 0;
-}
-
-int event_bind(uint32_t port, unsigned cpu, event_handler *handler, void *context)
-{
-    (void)port;
-    (void)cpu;
-    (void)handler;
-    (void)context;
-    return 0;
 }
 
 long xenstore_read(const char *path, char *value, size_t size)
@@ -196,16 +134,6 @@ int xenstore_read_number(const char *path, uint64_t max, uint64_t *value)
 {
     (void)path;
     *value = random_store ? dice() % (max + 1) : 1500;
-    return 0;
-}
-
-int xenstore_transaction_begin(void)
-{
-    return 0;
-}
-
-int xenstore_transaction_end(void)
-{
     return 0;
 }
 
@@ -259,7 +187,7 @@ void core_net_receive(struct netdev *device, struct net_buffer *frame,
     for (struct net_buffer *next; frame != NULL; frame = next) {
         next = frame->next;
         const char *data = frame->data, *page = data - (uintptr_t)data % PAGE_SIZE;
-        CHECK(frame->length != 0 && data >= memory && data + frame->length <= page + PAGE_SIZE);
+        CHECK(frame->length != 0 && data >= fake_pages && data + frame->length <= page + PAGE_SIZE);
         for (unsigned i = 0; i < next_grant; i++) {
             CHECK(grants[i].page != page);
         }
@@ -276,7 +204,7 @@ void core_net_receive(struct netdev *device, struct net_buffer *frame,
 static void connect(void)
 {
     struct xenbus_device bus = {.path = "device/vif/0", .backend = "backend"};
-    next_page = 1;
+    fake_pages_reset(PAGES);
     next_grant = 8;
     net = NULL;
     held_count = 0;

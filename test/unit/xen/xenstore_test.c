@@ -3,7 +3,6 @@
  * indices. The daemon has its turn whenever the client sleeps. */
 #include "hal/xen/xenstore.c"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "fakes/check.h"
@@ -84,15 +83,6 @@ void *kzalloc(size_t size)
 void kfree(void *pointer)
 {
     free(pointer);
-}
-
-int format(char *buffer, size_t size, const char *text, ...)
-{
-    va_list arguments;
-    va_start(arguments, text);
-    int length = vsnprintf(buffer, size, text, arguments);
-    va_end(arguments);
-    return length;
 }
 
 /* --- the daemon ------------------------------------------------------------------------------- */
