@@ -22,6 +22,11 @@ int block_flush_all(void)
     return 0;
 }
 
+void block_stats(const struct block_device *device, struct block_stats *out)
+{
+    *out = (struct block_stats){0};
+}
+
 int block_open(struct inode *inode, struct file *file)
 {
     return -ENXIO;
@@ -30,7 +35,7 @@ int block_open(struct inode *inode, struct file *file)
 int cache_get(struct block_device *device, uint64_t index, uint64_t run, struct read_ahead *ahead,
               struct cached_page **out)
 {
-    return -ENODEV;
+    return -EIO;
 }
 
 void cache_put(struct cached_page *page)

@@ -16,10 +16,12 @@ struct inode;
 
 struct block_device {
     struct blockdev *hardware;
-    struct block_device *next; /* in the order they were found; never shrinks */
-    uint64_t number;           /* as stat's st_rdev has it */
-    bool gone;                 /* atomic; for good */
-    struct mutex write_lock;   /* writes and discards, one after the other */
+    struct block_device *next;       /* in the order they were found; never shrinks */
+    uint64_t number;                 /* as stat's st_rdev has it */
+    bool gone;                       /* atomic; for good */
+    struct mutex write_lock;         /* writes and discards, one after the other */
+    struct block_counters *counters; /* one for each CPU (stats.c) */
+    uint64_t busy_seen;              /* ms; atomic */
 };
 
 extern struct block_device *block_devices;
@@ -32,14 +34,38 @@ struct block_device *block_find_number(uint64_t number);
 uint64_t block_size(const struct block_device *device);
 
 /* Thread context, may sleep: until the device is done, and the cache has what it got. write_lock
- * held. -EIO, -ENOSPC, -EROFS, -ENODEV, -EINVAL: not whole blocks of the device. `bytes` is kernel
- * memory in the direct map, aligned to a sector. */
+ * held. -EIO, also when the device is gone, -ENOSPC, -EROFS, -EINVAL: not whole blocks of the
+ * device. `bytes` is kernel memory in the direct map, aligned to a sector. */
 int block_write(struct block_device *device, uint64_t offset, void *bytes, size_t size);
 /* Makes what was written before lasting. */
 int block_flush(struct block_device *device);
 int block_flush_all(void);
 /* The blocks may lose their contents. As block_write; -EOPNOTSUPP. */
 int block_discard(struct block_device *device, uint64_t offset, uint64_t size);
+/* They read as zeroes. As block_write; -ENOMEM. */
+int block_zero(struct block_device *device, uint64_t offset, uint64_t size);
+
+/* Hands a request to the driver. `done` has to call block_account before the request goes. Any
+ * context. */
+void block_submit(struct block_device *device, struct block_request *request);
+void block_account(struct block_device *device, const struct block_request *request);
+
+/* What the device has done since the start, failures included; for /proc/diskstats and
+ * /sys/block. */
+struct block_stats {
+    struct {
+        uint64_t requests, sectors;
+        uint64_t ns; /* the times of all requests together, from the driver's getting it on */
+    } of[BLOCK_WRITE_ZEROES]; /* by enum block_operation; zeroes count as written */
+    uint64_t in_flight;
+    uint64_t busy_ms; /* during which there was a request in flight */
+};
+
+/* Any context; while requests come and go, the numbers are of slightly different moments. */
+void block_stats(const struct block_device *device, struct block_stats *out);
+
+/* Before the device's first request. -ENOMEM. */
+int block_stats_init(struct block_device *device);
 
 /* Makes a device's open file; the operations for /dev/vda (file.c). -ENXIO, -EACCES (the device is
  * read-only). */
@@ -69,8 +95,8 @@ struct cached_page {
 };
 
 /* Page `index` of the device, read if need be, with a reference. `run` pages from there on belong
- * to what is read, so may be read ahead. Thread context, may sleep, no spinlock held. -EIO,
- * -ENODEV, -ENOMEM. */
+ * to what is read, so may be read ahead. Thread context, may sleep, no spinlock held. -EIO, also
+ * when the device is gone, -ENOMEM. */
 int cache_get(struct block_device *device, uint64_t index, uint64_t run, struct read_ahead *ahead,
               struct cached_page **out);
 void cache_put(struct cached_page *page);
@@ -83,7 +109,8 @@ static inline uint8_t *cached_bytes(const struct cached_page *page)
     return direct_map(page->physical);
 }
 
-/* New contents, which the device has already, for what is cached of [offset, offset + size). */
+/* New contents (NULL: zeroes), which the device has already, for what is cached of [offset, offset
+ * + size). */
 void cache_update(struct block_device *device, uint64_t offset, const void *bytes, size_t size);
 
 /* Forgets what is cached of a range; pages in use stay. */

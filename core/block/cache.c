@@ -226,8 +226,9 @@ int cache_init(void)
 static void read_done(struct block_request *request, int error)
 {
     struct cache_read *read = container_of(request, struct cache_read, request);
-    if (error != 0 && read->count > 1) {
-        error = -EAGAIN;
+    block_account(read->pages[0]->device, request);
+    if (error != 0) {
+        error = read->count > 1 ? -EAGAIN : -EIO;
     }
     for (unsigned i = 0; i < read->count; i++) {
         struct cached_page *page = read->pages[i];
@@ -281,7 +282,7 @@ static void read_submit(struct cache_read *read)
     request->sector = read->pages[0]->index << (PAGE_SHIFT - SECTOR_SHIFT);
     request->segments = read->segments;
     request->done = read_done;
-    device->hardware->operations->submit(device->hardware, request);
+    block_submit(device, request);
 }
 
 /* A page that is not in the table yet. While little memory is left, the cache lives from its own.
@@ -407,7 +408,7 @@ int cache_get(struct block_device *device, uint64_t index, uint64_t run, struct 
     uint64_t from;
     uint64_t size = block_size(device);
     if (index >= (size + PAGE_SIZE - 1) >> PAGE_SHIFT) {
-        return size == 0 ? -ENODEV : -EIO;
+        return -EIO;
     }
     uint64_t rest = ((size + PAGE_SIZE - 1) >> PAGE_SHIFT) - index;
     run = run < rest ? run : rest;
@@ -459,12 +460,14 @@ void cache_update(struct block_device *device, uint64_t offset, const void *byte
         struct cached_page *page = lookup(device, offset >> PAGE_SHIFT);
         if (page != NULL) {
             /* One that is being read may get what was there before the write. */
-            if (block_wait(&page->state) == 0) {
+            if (block_wait(&page->state) == 0 && from != NULL) {
                 memcpy(cached_bytes(page) + within, from, piece);
+            } else if (from == NULL) {
+                memset(cached_bytes(page) + within, 0, piece);
             }
             cache_put(page);
         }
-        from += piece;
+        from = from != NULL ? from + piece : NULL;
         offset += piece;
         size -= piece;
     }

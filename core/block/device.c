@@ -6,11 +6,13 @@
 #include "core/lib/log.h"
 #include "core/lib/string.h"
 #include "core/mm/kmalloc.h"
+#include "core/mm/page.h"
 #include "hal.h"
 
 #define MAJOR_VIRTIO 254u /* the first of those that Linux gives out on demand */
 #define MAJOR_XEN 202u
-#define MINORS 16u /* of a disk; the others are for its partitions */
+#define MINORS 16u      /* of a disk; the others are for its partitions */
+#define ZEROES_ORDER 5u /* pages that are written at a time, as a power of two */
 
 struct block_device *block_devices;
 
@@ -30,8 +32,12 @@ static uint64_t device_number(const char *name)
 void core_blockdev_found(struct blockdev *hardware)
 {
     struct block_device *device = kzalloc(sizeof(*device)), **link = &block_devices;
-    if (device == NULL || (block_devices == NULL && cache_init() != 0)) {
+    if (device == NULL || block_stats_init(device) != 0 ||
+        (block_devices == NULL && cache_init() != 0)) {
         log_error("%s: no memory for a disk", hardware->name);
+        if (device != NULL) {
+            kfree(device->counters);
+        }
         kfree(device);
         return;
     }
@@ -55,7 +61,6 @@ void core_blockdev_changed(struct blockdev *hardware)
     uint64_t sectors = __atomic_load_n(&hardware->sector_count, __ATOMIC_ACQUIRE);
     if (sectors == 0) {
         __atomic_store_n(&device->gone, true, __ATOMIC_RELEASE);
-        log_error("%s: the device is gone", hardware->name);
     } else {
         log_info("%s: now %llu KiB", hardware->name, (unsigned long long)(sectors >> 1));
     }
@@ -95,27 +100,32 @@ uint64_t block_size(const struct block_device *device)
 
 struct waited {
     struct block_request request;
+    struct block_device *device;
     int32_t state;
 };
 
 static void waited_done(struct block_request *request, int error)
 {
-    block_done(&container_of(request, struct waited, request)->state, error);
+    struct waited *waited = container_of(request, struct waited, request);
+    block_account(waited->device, request);
+    block_done(&waited->state, error);
 }
 
 static int submit_and_wait(struct block_device *device, struct waited *waited)
 {
+    waited->device = device;
     waited->state = CACHE_BUSY;
     waited->request.done = waited_done;
-    device->hardware->operations->submit(device->hardware, &waited->request);
-    return block_wait(&waited->state);
+    block_submit(device, &waited->request);
+    int result = block_wait(&waited->state);
+    return result == -ENODEV ? -EIO : result;
 }
 
 /* Whether a change of the range may be tried. */
 static int check_change(const struct block_device *device, uint64_t offset, uint64_t size)
 {
     uint64_t end = block_size(device), mask = device->hardware->block_size - 1;
-    return end == 0                              ? -ENODEV
+    return end == 0                              ? -EIO
            : device->hardware->read_only         ? -EROFS
            : ((offset | size) & mask) != 0       ? -EINVAL
            : offset > end || size > end - offset ? -EINVAL
@@ -163,22 +173,60 @@ int block_flush_all(void)
     return result;
 }
 
+/* A request without data for all of a range, in pieces of at most `most` sectors; 0: the device
+ * cannot. */
+static int change_range(struct block_device *device, enum block_operation operation, uint32_t most,
+                        uint64_t offset, uint64_t size)
+{
+    uint64_t limit =
+        ((uint64_t)most << SECTOR_SHIFT) & ~(uint64_t)(device->hardware->block_size - 1);
+    int result = limit == 0 ? -EOPNOTSUPP : check_change(device, offset, size);
+    while (size != 0 && result == 0) {
+        uint64_t piece = size < limit ? size : limit;
+        struct waited waited = {.request = {.operation = operation,
+                                            .sector = offset >> SECTOR_SHIFT,
+                                            .sector_count = piece >> SECTOR_SHIFT}};
+        result = submit_and_wait(device, &waited);
+        if (result == 0 && operation == BLOCK_DISCARD) {
+            cache_drop(device, offset, piece);
+        } else if (result == 0) {
+            cache_update(device, offset, NULL, piece);
+        }
+        offset += piece;
+        size -= piece;
+    }
+    return result;
+}
+
 int block_discard(struct block_device *device, uint64_t offset, uint64_t size)
 {
-    int result =
-        device->hardware->discard_max == 0 ? -EOPNOTSUPP : check_change(device, offset, size);
-    for (uint64_t at = offset, rest = size; rest != 0 && result == 0;) {
-        uint64_t most = (uint64_t)device->hardware->discard_max << SECTOR_SHIFT;
-        uint64_t piece = rest < most ? rest : most & ~(uint64_t)(device->hardware->block_size - 1);
-        struct waited waited = {.request = {.operation = BLOCK_DISCARD,
-                                            .sector = at >> SECTOR_SHIFT,
-                                            .sector_count = piece >> SECTOR_SHIFT}};
-        result = piece == 0 ? -EOPNOTSUPP : submit_and_wait(device, &waited);
-        at += piece;
-        rest -= piece;
+    return change_range(device, BLOCK_DISCARD, device->hardware->discard_max, offset, size);
+}
+
+int block_zero(struct block_device *device, uint64_t offset, uint64_t size)
+{
+    unsigned order = ZEROES_ORDER;
+    uint64_t zeroes = 0;
+    int result = check_change(device, offset, size);
+    if (result == 0) {
+        result =
+            change_range(device, BLOCK_WRITE_ZEROES, device->hardware->zeroes_max, offset, size);
     }
-    if (size != 0 && result == 0) {
-        cache_drop(device, offset, size);
+    if (result != -EOPNOTSUPP) {
+        return result;
+    }
+    while ((zeroes = page_alloc(order, PAGE_ZERO)) == 0 && order > 0) {
+        order--;
+    }
+    result = zeroes == 0 ? -ENOMEM : 0;
+    while (size != 0 && result == 0) {
+        size_t piece = size < PAGE_SIZE << order ? size : PAGE_SIZE << order;
+        result = block_write(device, offset, direct_map(zeroes), piece);
+        offset += piece;
+        size -= piece;
+    }
+    if (zeroes != 0) {
+        page_free(zeroes, order);
     }
     return result;
 }

@@ -43,7 +43,7 @@ static long disk_read(struct file *file, struct io_vector *io, uint64_t *offset)
             done += (long)piece;
         }
     }
-    return done != 0 ? done : result == -ENODEV ? -EIO : result;
+    return done != 0 ? done : result;
 }
 
 /* Fills the part of a block that the program does not write from what the device has there. */
@@ -122,13 +122,12 @@ static long disk_write(struct file *file, struct io_vector *io, uint64_t *offset
         result = block_flush(device);
         done = result == 0 ? done : result;
     }
-    return done != 0 ? done : result == -ENODEV ? -EIO : result;
+    return done != 0 ? done : result;
 }
 
 static int disk_sync(struct file *file)
 {
-    int result = block_flush(device_of(file));
-    return result == -ENODEV ? -EIO : result;
+    return block_flush(device_of(file));
 }
 
 static long disk_seek(struct file *file, uint64_t offset, int whence)
@@ -150,7 +149,7 @@ static int disk_map_page(struct file *file, uint64_t offset, bool write, uint64_
     if (result == 0) {
         *physical = page->physical;
     }
-    return result == -ENOMEM ? result : result != 0 ? -EIO : 0;
+    return result;
 }
 
 static void disk_unmap_page(struct file *file, uint64_t offset, uint64_t physical)
@@ -163,37 +162,17 @@ static void disk_unmap_page(struct file *file, uint64_t offset, uint64_t physica
 static long change_range(struct file *file, unsigned command, uintptr_t argument)
 {
     struct block_device *device = device_of(file);
-    uint64_t range[2], zeroes = 0;
+    uint64_t range[2];
     if (!file_writable(file)) {
         return -EBADF;
     }
     if (copy_from_user(range, argument, sizeof(range)) != 0) {
         return -EFAULT;
     }
-    if (((range[0] | range[1]) & (SECTOR_SIZE - 1)) != 0) {
-        return -EINVAL;
-    }
-    if (command == BLKZEROOUT) {
-        zeroes = page_alloc(0, PAGE_ZERO);
-        if (zeroes == 0) {
-            return -ENOMEM;
-        }
-    }
-    int result = 0;
     mutex_lock(&device->write_lock);
-    if (command == BLKDISCARD) {
-        result = block_discard(device, range[0], range[1]);
-    }
-    while (command == BLKZEROOUT && range[1] != 0 && result == 0) {
-        size_t piece = MIN(range[1], PAGE_SIZE);
-        result = block_write(device, range[0], direct_map(zeroes), piece);
-        range[0] += piece;
-        range[1] -= piece;
-    }
+    int result = command == BLKDISCARD ? block_discard(device, range[0], range[1])
+                                       : block_zero(device, range[0], range[1]);
     mutex_unlock(&device->write_lock);
-    if (zeroes != 0) {
-        page_free(zeroes, 0);
-    }
     return result;
 }
 

@@ -30,6 +30,7 @@
 #define BLK_F_CONFIG_WCE (1ull << 11)
 #define BLK_F_MQ (1ull << 12)
 #define BLK_F_DISCARD (1ull << 13)
+#define BLK_F_WRITE_ZEROES (1ull << 14)
 
 /* Offsets in struct virtio_blk_config, 5.2.4 */
 enum {
@@ -40,10 +41,18 @@ enum {
     CONFIG_WRITEBACK = 32,
     CONFIG_NUM_QUEUES = 34,
     CONFIG_MAX_DISCARD_SECTORS = 36,
+    CONFIG_MAX_WRITE_ZEROES_SECTORS = 48,
 };
 
 /* 5.2.6 */
-enum { TYPE_IN = 0, TYPE_OUT = 1, TYPE_FLUSH = 4, TYPE_GET_ID = 8, TYPE_DISCARD = 11 };
+enum {
+    TYPE_IN = 0,
+    TYPE_OUT = 1,
+    TYPE_FLUSH = 4,
+    TYPE_GET_ID = 8,
+    TYPE_DISCARD = 11,
+    TYPE_WRITE_ZEROES = 13,
+};
 enum { STATUS_OK = 0, STATUS_UNSUPPORTED = 2, STATUS_NONE = 0xff };
 
 struct blk_header {
@@ -53,11 +62,11 @@ struct blk_header {
     struct {
         uint64_t sector;
         uint32_t count, flags;
-    } discard;
+    } range; /* of TYPE_DISCARD and TYPE_WRITE_ZEROES */
     uint8_t status;
 };
 #define HEADER_SIZE 16u /* type, reserved, sector */
-#define DISCARD_SIZE 16u
+#define RANGE_SIZE 16u
 
 struct blk_queue {
     struct spinlock lock;
@@ -85,7 +94,7 @@ struct id_request {
     int error;
     char id[ID_SIZE];
 };
-#define OPERATION_GET_ID (BLOCK_DISCARD + 1)
+#define OPERATION_GET_ID (BLOCK_WRITE_ZEROES + 1)
 
 /* --- requests -------------------------------------------------------------------------------- */
 
@@ -113,6 +122,7 @@ static int add(struct blk_queue *queue, struct block_request *request)
                                      [BLOCK_WRITE] = TYPE_OUT,
                                      [BLOCK_FLUSH] = TYPE_FLUSH,
                                      [BLOCK_DISCARD] = TYPE_DISCARD,
+                                     [BLOCK_WRITE_ZEROES] = TYPE_WRITE_ZEROES,
                                      [OPERATION_GET_ID] = TYPE_GET_ID};
     struct blk_header *header = virtqueue_area(queue->virtqueue);
     if (header == NULL) {
@@ -121,10 +131,10 @@ static int add(struct blk_queue *queue, struct block_request *request)
     *header = (struct blk_header){.type = types[request->operation], .status = STATUS_NONE};
     unsigned count = 1, out = 1;
     queue->buffers[0] = (struct virtio_buffer){header, HEADER_SIZE};
-    if (request->operation == BLOCK_DISCARD) {
-        header->discard.sector = request->sector;
-        header->discard.count = (uint32_t)request->sector_count;
-        queue->buffers[count++] = (struct virtio_buffer){&header->discard, DISCARD_SIZE};
+    if (request->operation == BLOCK_DISCARD || request->operation == BLOCK_WRITE_ZEROES) {
+        header->range.sector = request->sector;
+        header->range.count = (uint32_t)request->sector_count;
+        queue->buffers[count++] = (struct virtio_buffer){&header->range, RANGE_SIZE};
         out = count;
     } else if (request->operation != BLOCK_FLUSH) {
         header->sector = request->sector;
@@ -375,6 +385,9 @@ static int set_limits(struct blk_disk *disk)
     if (virtio_has(device, BLK_F_DISCARD)) {
         block->discard_max = (uint32_t)read_config(device, CONFIG_MAX_DISCARD_SECTORS, 4);
     }
+    if (virtio_has(device, BLK_F_WRITE_ZEROES)) {
+        block->zeroes_max = (uint32_t)read_config(device, CONFIG_MAX_WRITE_ZEROES_SECTORS, 4);
+    }
     return 0;
 }
 
@@ -416,9 +429,9 @@ static void set_name(char *name)
 
 int virtio_blk_probe(struct virtio_device *device)
 {
-    int error =
-        virtio_negotiate(device, BLK_F_SIZE_MAX | BLK_F_SEG_MAX | BLK_F_RO | BLK_F_BLK_SIZE |
-                                     BLK_F_FLUSH | BLK_F_CONFIG_WCE | BLK_F_MQ | BLK_F_DISCARD);
+    int error = virtio_negotiate(device, BLK_F_SIZE_MAX | BLK_F_SEG_MAX | BLK_F_RO |
+                                             BLK_F_BLK_SIZE | BLK_F_FLUSH | BLK_F_CONFIG_WCE |
+                                             BLK_F_MQ | BLK_F_DISCARD | BLK_F_WRITE_ZEROES);
     if (error != 0) {
         return error;
     }
@@ -442,6 +455,8 @@ int virtio_blk_probe(struct virtio_device *device)
         return error;
     }
     set_name(disk->device.name);
+    size_t length = strlen(device->name);
+    format(device->name + length, sizeof(device->name) - length, ", %s", disk->device.name);
     virtio_start(device);
     for (unsigned i = 0; i < disk->queue_count; i++) {
         (void)virtqueue_enable_interrupt(disk->queues[i].virtqueue, 1);

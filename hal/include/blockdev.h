@@ -13,7 +13,7 @@
 #define SECTOR_SHIFT 9
 #define SECTOR_SIZE 512u
 
-enum block_operation { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD };
+enum block_operation { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
 
 struct block_segment {
     void *data;      /* aligned to a sector */
@@ -22,14 +22,16 @@ struct block_segment {
 
 struct block_request {
     enum block_operation operation;
-    uint64_t sector;                /* the first; a multiple of the device's block size */
-    uint64_t sector_count;          /* of BLOCK_DISCARD; for the others it is the segments' */
+    uint64_t sector;       /* the first; a multiple of the device's block size */
+    uint64_t sector_count; /* of BLOCK_DISCARD and BLOCK_WRITE_ZEROES; for the others it is the
+                              segments' */
     struct block_segment *segments; /* read and write; the caller's, in use until `done` */
     unsigned segment_count;
     /* The device is done: 0, -EIO, -ENOSPC, -EOPNOTSUPP, -ENODEV (it is gone). May be called from
      * an interrupt handler, with no lock held, and before submit has returned; the request is the
      * caller's again. */
     void (*done)(struct block_request *request, int error);
+    uint64_t started; /* core's own: on the monotonic clock, ns */
     struct list node; /* the driver's while the request is in flight */
     void *driver;
 };
@@ -51,6 +53,7 @@ struct blockdev {
     uint32_t segment_max;  /* segments in a request */
     uint32_t request_max;  /* bytes in a request; a multiple of 4096 */
     uint32_t discard_max;  /* sectors in one BLOCK_DISCARD; 0: the device cannot */
+    uint32_t zeroes_max;   /* and in one BLOCK_WRITE_ZEROES */
     bool read_only;
     bool can_flush; /* it has a volatile cache: BLOCK_FLUSH makes what was written before lasting */
     char serial[21]; /* NUL-terminated; "" when it has none */

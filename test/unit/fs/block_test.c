@@ -125,7 +125,23 @@ static void test_writing(void)
     range[1] = 10240;
     CHECK_CALL(0, CALL(ioctl, (uint64_t)fd, BLKZEROOUT, P(range)));
     memset(expected + SIZE - 10240, 0, 10240);
+    CHECK(disk.zeroes == 0, "%u requests that the device cannot", disk.zeroes);
     check_contents("after zeroes");
+    /* By the device itself, in two pieces; what is mapped is zero too. */
+    struct cached_page *page;
+    disk.device.zeroes_max = 1 << 10;
+    CHECK(cache_get(device, 600, 1, NULL, &page) == 0, "page 600");
+    range[0] = (2 << 20) + 512;
+    range[1] = 600 << 10;
+    CHECK_CALL(0, CALL(ioctl, (uint64_t)fd, BLKZEROOUT, P(range)));
+    memset(expected + (2 << 20) + 512, 0, 600 << 10);
+    CHECK(disk.zeroes == 2, "%u requests", disk.zeroes);
+    CHECK(memcmp(cached_bytes(page), expected + 600 * PAGE_SIZE, PAGE_SIZE) == 0, "in use");
+    cache_put(page);
+    check_contents("after the device's zeroes");
+    range[1] = 600;
+    CHECK_CALL(-EINVAL, CALL(ioctl, (uint64_t)fd, BLKZEROOUT, P(range)));
+    disk.device.zeroes_max = 0;
     CALL(close, (uint64_t)fd);
     CHECK_CALL(-EBADF,
                CALL(ioctl, (uint64_t)open_file("/dev/vda", O_RDONLY, 0), BLKDISCARD, P(range)));
@@ -158,6 +174,51 @@ static void test_memory(void)
     check_contents("little memory");
     CHECK(cache_pages() <= before && machine_pages <= used + 8, "%u pages more",
           machine_pages - used);
+}
+
+/* Every request is counted, those that fail too. */
+static void test_stats(void)
+{
+    struct block_stats before, after;
+    int fd = open_file("/dev/vda", O_RDWR, 0);
+    uint64_t range[2] = {0, 1 << 20};
+    forget();
+    block_stats(device, &before);
+    CHECK(before.in_flight == 0, "%lu in flight", before.in_flight);
+    CHECK_CALL(50, CALL(pread64, (uint64_t)fd, P(buffer), 50, 400 * PAGE_SIZE));
+    unsigned reads = disk.requests;
+    CHECK_CALL(8192, CALL(pwrite64, (uint64_t)fd, P(expected), 8192, 0));
+    CHECK_CALL(0, CALL(fsync, (uint64_t)fd));
+    memcpy(buffer, bytes, sizeof(bytes));
+    CHECK_CALL(0, CALL(ioctl, (uint64_t)fd, BLKDISCARD, P(range)));
+    memcpy(bytes, buffer, sizeof(bytes));
+    block_stats(device, &after);
+    CHECK(after.of[BLOCK_READ].requests - before.of[BLOCK_READ].requests == reads, "reads");
+    CHECK(after.of[BLOCK_READ].sectors - before.of[BLOCK_READ].sectors == 8, "sectors read");
+    CHECK(after.of[BLOCK_READ].ns > before.of[BLOCK_READ].ns, "time of reads");
+    CHECK(after.of[BLOCK_WRITE].requests - before.of[BLOCK_WRITE].requests == 1, "writes");
+    CHECK(after.of[BLOCK_WRITE].sectors - before.of[BLOCK_WRITE].sectors == 16, "sectors written");
+    CHECK(after.of[BLOCK_FLUSH].requests - before.of[BLOCK_FLUSH].requests == 1, "flushes");
+    CHECK(after.of[BLOCK_DISCARD].sectors - before.of[BLOCK_DISCARD].sectors == 2048, "discarded");
+    disk.bad_first = disk.bad_last = 80;
+    forget();
+    CHECK_CALL(-EIO, CALL(pread64, (uint64_t)fd, P(buffer), 1, 10 * PAGE_SIZE));
+    disk.bad_first = UINT64_MAX;
+    disk.bad_last = 0;
+    block_stats(device, &before);
+    CHECK(before.of[BLOCK_READ].requests - after.of[BLOCK_READ].requests == disk.requests,
+          "one that failed");
+    /* Of two milliseconds one has a request under way. */
+    machine_skew += 1000000;
+    disk.late_ns = 1000000;
+    forget();
+    CHECK_CALL(1, CALL(pread64, (uint64_t)fd, P(buffer), 1, 0));
+    disk.late_ns = 0;
+    block_stats(device, &after);
+    CHECK(after.of[BLOCK_READ].ns - before.of[BLOCK_READ].ns >= 1000000, "a millisecond's read");
+    CHECK(after.busy_ms > before.busy_ms && after.in_flight == 0, "busy for %lu ms",
+          after.busy_ms - before.busy_ms);
+    CALL(close, (uint64_t)fd);
 }
 
 /* A mapping's page stays, and is the same memory that reads come from. */
@@ -291,6 +352,7 @@ int main(void)
     test_reading();
     test_errors();
     test_writing();
+    test_stats();
     test_memory();
     test_mapping();
     test_control();

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fakes/check.h"
+#include "fs_machine.h"
 
 static struct list waiting = LIST_INIT(waiting);
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -47,6 +48,7 @@ static void answer(struct fake_disk *disk, struct block_request *request)
 {
     int error = 0;
     disk->requests++;
+    machine_skew += disk->late_ns;
     if (disk->gone) {
         error = -ENODEV;
     } else if (request->operation == BLOCK_FLUSH) {
@@ -56,6 +58,11 @@ static void answer(struct fake_disk *disk, struct block_request *request)
               "discard of %lu", request->sector_count);
         memset(disk->bytes + request->sector * SECTOR_SIZE, 0, request->sector_count * SECTOR_SIZE);
         disk->discards++;
+    } else if (request->operation == BLOCK_WRITE_ZEROES) {
+        CHECK(request->sector_count != 0 && request->sector_count <= disk->device.zeroes_max,
+              "zeroes in %lu", request->sector_count);
+        memset(disk->bytes + request->sector * SECTOR_SIZE, 0, request->sector_count * SECTOR_SIZE);
+        disk->zeroes++;
     } else {
         error = transfer(disk, request);
     }

@@ -12,9 +12,10 @@ struct fake_disk {
     struct blockdev device; /* first */
     uint8_t *bytes;
     uint64_t bad_first, bad_last; /* sectors that cannot be read or written */
+    uint64_t late_ns;             /* for this long each request takes, on the machine's clock */
     bool gone;
     bool threaded;
-    unsigned requests, flushes, discards;
+    unsigned requests, flushes, discards, zeroes;
     uint64_t largest; /* bytes in one request */
 };
 

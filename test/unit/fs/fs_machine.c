@@ -317,14 +317,15 @@ static bool may_allocate(void)
 
 void *kmalloc(size_t size)
 {
+    void *memory = NULL;
     CHECK(size != 0, "empty allocation");
-    return may_allocate() ? malloc(size) : NULL;
+    return may_allocate() && posix_memalign(&memory, 64, size) == 0 ? memory : NULL;
 }
 
 void *kzalloc(size_t size)
 {
-    CHECK(size != 0, "empty allocation");
-    return may_allocate() ? calloc(1, size) : NULL;
+    void *memory = kmalloc(size);
+    return memory != NULL ? memset(memory, 0, size) : NULL;
 }
 
 void *krealloc(void *old, size_t size)

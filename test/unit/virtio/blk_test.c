@@ -78,7 +78,7 @@ static struct {
     uint8_t bytes[SECTORS * SECTOR_SIZE];
     bool answers; /* at once, when it is told of a request */
     uint8_t answer;
-    unsigned flushes, discards, parts;
+    unsigned flushes, discards, parts, resets, zeroes;
 } sim;
 
 static uint8_t status(struct virtio_device *device)
@@ -91,6 +91,7 @@ static void set_status(struct virtio_device *device, uint8_t value)
 {
     (void)device;
     sim.status = value;
+    sim.resets += value == 0;
 }
 
 static uint32_t offered(struct virtio_device *device, unsigned half)
@@ -131,6 +132,7 @@ static uint32_t config(struct virtio_device *device, unsigned offset, unsigned w
     case 34:
         return sim.queue_count;
     case 36:
+    case 48:
         return sim.discard_max;
     default:
         CHECK(false, "configuration at %u", offset);
@@ -196,12 +198,16 @@ static uint32_t serve(struct sim_chain *chain)
             memcpy(chain->buffers[i].data, "SERIAL\1number", 14);
             written += 20;
         } else {
-            uint32_t count;
-            CHECK(type == 11 && length == 16 && !chain->buffers[i].write, "type %u", type);
+            uint32_t count, flags;
+            CHECK((type == 11 || type == 13) && length == 16 && !chain->buffers[i].write, "type %u",
+                  type);
             memcpy(&sector, chain->buffers[i].data, 8);
             memcpy(&count, chain->buffers[i].data + 8, 4);
+            memcpy(&flags, chain->buffers[i].data + 12, 4);
+            CHECK(flags == 0, "flags %#x", flags);
             memset(sim.bytes + sector * SECTOR_SIZE, 0, (size_t)count * SECTOR_SIZE);
-            sim.discards++;
+            sim.discards += type == 11;
+            sim.zeroes += type == 13;
         }
     }
     sim.flushes += type == 4;
@@ -246,7 +252,7 @@ static const struct virtio_transport transports[] = {
 
 /* --- tests ------------------------------------------------------------------------------------ */
 
-#define ALL (F(1) | F(2) | F(6) | F(9) | F(11) | F(12) | F(13))
+#define ALL (F(1) | F(2) | F(6) | F(9) | F(11) | F(12) | F(13) | F(14))
 
 #define MODERN (ALL | VIRTIO_F_VERSION_1)
 
@@ -319,7 +325,7 @@ static void submit(struct test_request *test, enum block_operation operation, ui
     memset(test, 0, sizeof(*test));
     test->request = (struct block_request){
         .operation = operation, .sector = sector, .segments = test->segments, .done = request_done};
-    if (operation == BLOCK_DISCARD) {
+    if (operation == BLOCK_DISCARD || operation == BLOCK_WRITE_ZEROES) {
         test->request.sector_count = size / SECTOR_SIZE;
     } else if (operation != BLOCK_FLUSH) {
         test->bytes = aligned_alloc(512, size);
@@ -358,22 +364,24 @@ static void test_requests(uint64_t features, bool legacy, uint32_t size_max)
         unsigned count = 1 + (unsigned)(test_random(&seed) % 300);
         uint32_t slot = SECTORS / 300;
         for (unsigned i = 0; i < count; i++) {
-            uint64_t choice = test_random(&seed) % 8;
+            uint64_t choice = test_random(&seed) % 9;
             enum block_operation operation = choice < 4   ? BLOCK_READ
                                              : choice < 6 ? BLOCK_WRITE
                                              : choice < 7 ? BLOCK_FLUSH
-                                                          : BLOCK_DISCARD;
+                                             : choice < 8 ? BLOCK_DISCARD
+                                                          : BLOCK_WRITE_ZEROES;
             uint32_t sectors = 1 + (uint32_t)(test_random(&seed) % slot);
             uint32_t size = sectors * SECTOR_SIZE;
             size = size < found->request_max ? size : found->request_max;
-            if (operation == BLOCK_DISCARD && found->discard_max == 0) {
+            if ((operation == BLOCK_DISCARD && found->discard_max == 0) ||
+                (operation == BLOCK_WRITE_ZEROES && found->zeroes_max == 0)) {
                 operation = BLOCK_READ;
             }
             submit(&tests[i], operation, (uint64_t)i * slot, size);
             uint8_t *at = model + (size_t)i * slot * SECTOR_SIZE;
             if (operation == BLOCK_WRITE) {
                 memcpy(at, tests[i].bytes, size);
-            } else if (operation == BLOCK_DISCARD) {
+            } else if (operation == BLOCK_DISCARD || operation == BLOCK_WRITE_ZEROES) {
                 memset(at, 0, size);
             }
         }
@@ -392,7 +400,8 @@ static void test_requests(uint64_t features, bool legacy, uint32_t size_max)
         }
         CHECK(memcmp(sim.bytes, model, sizeof(model)) == 0, "written");
     }
-    CHECK(sim.flushes != 0 && sim.parts != 0 && (sim.discards != 0) == (found->discard_max != 0),
+    CHECK(sim.flushes != 0 && sim.parts != 0 && (sim.discards != 0) == (found->discard_max != 0) &&
+              (sim.zeroes != 0) == (found->zeroes_max != 0),
           "%u flushes", sim.flushes);
     end();
 }
@@ -421,15 +430,21 @@ static void test_errors(void)
     end();
 }
 
-/* It breaks while it has requests and others wait; new ones fail at once. */
-static void test_broken(void)
+/* It goes away, or says that it needs a reset, while it has requests and others wait; new ones fail
+ * at once. What is left of it writes to no buffer any more. */
+static void test_leaving(uint8_t last_status)
 {
     static struct test_request tests[200], late;
     start(MODERN, false, 1);
     for (unsigned i = 0; i < 200; i++) {
         submit(&tests[i], BLOCK_READ, i, 512);
     }
-    virtio_break(&sim.device, "for the test");
+    sim.status |= last_status;
+    sim.resets = 0;
+    virtio_config_interrupt(&sim.device);
+    CHECK(sim.resets == 1 && sim.status == VIRTIO_STATUS_FAILED, "status %#x", sim.status);
+    virtio_config_interrupt(&sim.device);
+    CHECK(sim.resets == 1, "closed once");
     CHECK(outstanding == 0 && changes == 1 && found->sector_count == 0, "%u left", outstanding);
     for (unsigned i = 0; i < 200; i++) {
         CHECK(tests[i].done == 1 && tests[i].error == -ENODEV, "%d", tests[i].error);
@@ -439,7 +454,12 @@ static void test_broken(void)
     CHECK(late.done == 1 && late.error == -ENODEV, "%d", late.error);
     free(late.bytes);
     end();
-    /* An answer to something that was never asked breaks it, inside of the driver. */
+}
+
+/* An answer to something that was never asked breaks it, inside of the driver. */
+static void test_broken(void)
+{
+    static struct test_request late;
     start(MODERN, false, 1);
     submit(&late, BLOCK_READ, 0, 512);
     sim_take(&sim.queues[0]);
@@ -511,8 +531,10 @@ int main(void)
     test_requests(ALL | modern | indirect | VIRTIO_F_EVENT_IDX, false, 1 << 20);
     test_requests(ALL | modern | indirect | VIRTIO_F_RING_PACKED, false, 1 << 20);
     test_requests(ALL | modern, false, 4096);
-    test_requests((ALL & ~F(13)) | indirect, true, 1536);
+    test_requests((ALL & ~(F(13) | F(14))) | indirect, true, 1536);
     test_errors();
+    test_leaving(VIRTIO_STATUS_NEEDS_RESET);
+    test_leaving(0xff);
     test_broken();
     test_limits();
     return 0;
