@@ -9,6 +9,7 @@
 #include "drivers/virtio/virtio_internal.h"
 #include "hal.h"
 
+#define NO_VENDOR 0xffff /* what is read where nothing is */
 #define DEVICE_LEGACY_FIRST 0x1000
 #define DEVICE_MODERN_FIRST 0x1040
 #define DEVICE_LAST 0x107f
@@ -60,6 +61,7 @@ enum {
 
 struct virtio_pci {
     struct virtio_device device; /* first */
+    struct virtio_pci *next;
     struct pci_device pci;
     struct pci_region common; /* of the legacy interface: all of it */
     struct pci_region isr, config;
@@ -69,6 +71,9 @@ struct virtio_pci {
     uint64_t notify_page_offset;
     unsigned messages_used; /* MSI-X; 0: the line */
 };
+
+/* All that were found; grows before virtio_pci_check is ever called. */
+static struct virtio_pci *devices;
 
 static struct virtio_pci *of(struct virtio_device *device)
 {
@@ -450,5 +455,16 @@ void virtio_pci_found(const struct pci_device *function)
             return;
         }
     }
+    pci->next = devices;
+    devices = pci;
     virtio_device_found(&pci->device);
+}
+
+void virtio_pci_check(void)
+{
+    for (struct virtio_pci *pci = devices; pci != NULL; pci = pci->next) {
+        if (pci_read(&pci->pci, PCI_VENDOR_ID, 2) == NO_VENDOR) {
+            virtio_break(&pci->device, "it was taken out");
+        }
+    }
 }

@@ -205,6 +205,8 @@ void virtio_break(struct virtio_device *device, const char *why)
         return;
     }
     log_warn("virtio: %s (type %u): %s; it is closed", device->name, device->id, why);
+    /* A device that is reset writes to no buffer any more (2.4): they go back to their owners. */
+    device->transport->set_status(device, 0);
     device->transport->set_status(device, VIRTIO_STATUS_FAILED);
     if (device->changed != NULL) {
         device->changed(device);

@@ -151,4 +151,7 @@ unsigned virtqueue_chain_max(const struct virtqueue *queue);
  * Thread context. */
 
 void virtio_pci_found(const struct pci_device *device);
+/* Something may have been taken out: closes the devices that do not answer any more. In an
+ * interrupt handler of the boot CPU. */
+void virtio_pci_check(void);
 void virtio_mmio_found(const struct hal_mmio_device *device);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The ACPI tables that a kernel without an AML interpreter can use (ACPI 6.5, chapter 5): MADT for
- * CPUs and interrupt lines, FADT for power, and two constants looked up in the DSDT's byte code.
+ * CPUs and interrupt lines, FADT for power, and constants looked up in the DSDT's byte code.
  * Tables may be missing, truncated or wrong: what does not check out is left at its default. `acpi`
  * is written once, by the boot CPU. */
 #include "core/lib/log.h"
@@ -224,8 +224,10 @@ enum {
     FADT_PM1A_CNT_BLK = 64,
     FADT_PM1B_CNT_BLK = 68,
     FADT_PM_TMR_BLK = 76,
+    FADT_GPE0_BLK = 80,
     FADT_PM1_EVT_LEN = 88,
     FADT_PM_TMR_LEN = 91,
+    FADT_GPE0_BLK_LEN = 92,
     FADT_CENTURY = 108,
     FADT_FLAGS = 112,
     FADT_RESET_REG = 116,
@@ -274,6 +276,8 @@ static void parse_fadt(const uint8_t *fadt, size_t size)
         acpi.pm1b_control = fadt_port(fadt, FADT_PM1B_CNT_BLK);
         acpi.pm1_event_length = fadt[FADT_PM1_EVT_LEN];
         acpi.pm_timer = fadt[FADT_PM_TMR_LEN] >= 4 ? fadt_port(fadt, FADT_PM_TMR_BLK) : 0;
+        acpi.gpe0 = fadt_port(fadt, FADT_GPE0_BLK);
+        acpi.gpe0_length = fadt[FADT_GPE0_BLK_LEN];
         acpi.fixed_power_button = (flags & FADT_FLAG_PWR_BUTTON) == 0;
     }
     if ((flags & FADT_FLAG_RESET_REG_SUP) != 0 && size > FADT_RESET_VALUE) {
@@ -513,4 +517,18 @@ bool acpi_find_event_device(const uint8_t *aml, size_t size, struct acpi_event_d
     device->wide = length >= 4;
     device->power_button = power_button_bit(aml, size, at);
     return device->power_button != 0;
+}
+
+uint16_t acpi_find_ports(const uint8_t *aml, size_t size, const char *name)
+{
+    uint64_t port;
+    for (size_t at = 0; aml != NULL && (at = find_bytes(aml, size, at, name, 4)) != 0;) {
+        /* OperationRegion (name, SystemIO, port, length) */
+        size_t space = at;
+        if (at >= 6 && aml[at - 6] == 0x5b && aml[at - 5] == 0x80 && space < size &&
+            aml[space++] == 1 && aml_integer(aml, size, &space, &port) && port <= UINT16_MAX) {
+            return (uint16_t)port;
+        }
+    }
+    return 0;
 }

@@ -81,7 +81,11 @@ bool hal_kernel_word(const char *word)
 
 static void found_pci(const struct pci_device *device)
 {
-    if (pci_read(device, PCI_VENDOR_ID, 2) == PCI_VENDOR_VIRTIO) {
+    if (pci_is_bridge(device)) {
+        if (hotplug_bridge != NULL) {
+            hotplug_bridge(device);
+        }
+    } else if (pci_read(device, PCI_VENDOR_ID, 2) == PCI_VENDOR_VIRTIO) {
         virtio_pci_found(device);
     }
 }
@@ -98,4 +102,7 @@ void devices_init(void)
         virtio_mmio_found(&mmio_devices[i]);
     }
     pci_search(found_pci);
+    if (hotplug_init != NULL) {
+        hotplug_init();
+    }
 }

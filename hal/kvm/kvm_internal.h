@@ -159,6 +159,8 @@ struct acpi_facts {
     uint16_t pm1a_event, pm1b_event, pm1a_control, pm1b_control; /* ports; 0: none */
     uint8_t pm1_event_length;
     uint16_t pm_timer;
+    uint16_t gpe0; /* a port: the status registers, then as many that enable; 0: none */
+    uint8_t gpe0_length;
     bool fixed_power_button;
     uint8_t century_register;
     struct acpi_register reset, sleep_control;
@@ -194,6 +196,9 @@ bool acpi_find_event_device(const uint8_t *aml, size_t size, struct acpi_event_d
  * begins at 0: false when there is none. */
 bool acpi_next_virtio_mmio(const uint8_t *aml, size_t size, size_t *at,
                            struct hal_mmio_device *device);
+
+/* The port at which a region of this name (four letters) begins: 0 when the DSDT has none. */
+uint16_t acpi_find_ports(const uint8_t *aml, size_t size, const char *name);
 
 /* --- apic.c ----------------------------------------------------------------------------------- */
 
@@ -236,8 +241,19 @@ int interrupt_install_message(unsigned cpu, hal_interrupt_fn *handler, void *con
 
 /* --- pci.c ------------------------------------------------------------------------------------ */
 
-/* Calls `found` for each function that is no bridge. */
+/* Calls `found` for each function. */
 void pci_search(void (*found)(const struct pci_device *device));
+bool pci_is_bridge(const struct pci_device *device);
+/* Of 4 bytes, as pci_read. */
+void pci_write(const struct pci_device *device, unsigned offset, uint32_t value);
+
+/* --- hotplug.c: in the kernels for programs that open files ------------------------------------
+ */
+
+/* A bridge, which may be able to tell that the device behind it goes; before hotplug_init. */
+void hotplug_bridge(const struct pci_device *bridge) __attribute__((weak));
+/* Devices may be taken out from now on. */
+void hotplug_init(void) __attribute__((weak));
 
 /* --- devices.c -------------------------------------------------------------------------------- */
 
@@ -295,6 +311,8 @@ void console_flush(void);
 /* --- power.c ---------------------------------------------------------------------------------- */
 
 void power_late_init(void);
+/* The line of ACPI's events, where the hardware is not reduced. */
+struct hal_line acpi_sci_line(void);
 
 /* --- smp.c ------------------------------------------------------------------------------------ */
 

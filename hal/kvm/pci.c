@@ -63,7 +63,7 @@ static uint32_t read_register(const struct pci_device *device, unsigned offset)
     return port_read32(CONFIG_DATA);
 }
 
-static void write_register(const struct pci_device *device, unsigned offset, uint32_t value)
+void pci_write(const struct pci_device *device, unsigned offset, uint32_t value)
 {
     if (device->config != NULL) {
         device->config[offset / 4] = value;
@@ -82,7 +82,7 @@ uint32_t pci_read(const struct pci_device *device, unsigned offset, unsigned wid
 /* The status bits in the upper half are cleared by ones, so zeroes leave them alone. */
 static void write_command(const struct pci_device *device, uint32_t set)
 {
-    write_register(device, PCI_COMMAND, pci_read(device, PCI_COMMAND, 2) | set);
+    pci_write(device, PCI_COMMAND, pci_read(device, PCI_COMMAND, 2) | set);
 }
 
 unsigned pci_find_capability(const struct pci_device *device, uint8_t id, unsigned after)
@@ -114,11 +114,11 @@ static uint64_t find_bar_size(const struct pci_device *device, unsigned bar)
 {
     unsigned offset = PCI_BAR0 + bar * 4;
     uint32_t command = pci_read(device, PCI_COMMAND, 2);
-    write_register(device, PCI_COMMAND, command & ~(COMMAND_IO | COMMAND_MEMORY));
+    pci_write(device, PCI_COMMAND, command & ~(COMMAND_IO | COMMAND_MEMORY));
     uint32_t low = read_register(device, offset);
-    write_register(device, offset, UINT32_MAX);
+    pci_write(device, offset, UINT32_MAX);
     uint64_t mask = read_register(device, offset);
-    write_register(device, offset, low);
+    pci_write(device, offset, low);
     if ((low & BAR_IO) != 0) {
         mask = mask == 0 ? 0 : mask | 0xffff0000u; /* the upper half need not be there */
         mask &= ~3ull;
@@ -127,13 +127,13 @@ static uint64_t find_bar_size(const struct pci_device *device, unsigned bar)
     }
     if ((low & (BAR_IO | BAR_64)) == BAR_64 && bar + 1 < PCI_BAR_COUNT) {
         uint32_t high = read_register(device, offset + 4);
-        write_register(device, offset + 4, UINT32_MAX);
+        pci_write(device, offset + 4, UINT32_MAX);
         mask |= (uint64_t)read_register(device, offset + 4) << 32;
-        write_register(device, offset + 4, high);
+        pci_write(device, offset + 4, high);
     } else if (mask != 0) {
         mask |= 0xffffffffull << 32;
     }
-    write_register(device, PCI_COMMAND, command);
+    pci_write(device, PCI_COMMAND, command);
     return mask & -mask;
 }
 
@@ -232,7 +232,7 @@ int pci_msix_enable(struct pci_device *device)
     for (unsigned i = 0; i < count; i++) {
         device->msix[i].control = MSIX_ENTRY_MASKED;
     }
-    write_register(device, at, (header & ~(MSIX_MASK_ALL << 16)) | MSIX_ENABLE << 16);
+    pci_write(device, at, (header & ~(MSIX_MASK_ALL << 16)) | MSIX_ENABLE << 16);
     write_command(device, COMMAND_NO_LINE);
     return 0;
 }
@@ -283,6 +283,11 @@ static bool open_function(struct pci_device *device, bool ports, unsigned bus, u
     return pci_read(device, PCI_VENDOR_ID, 2) != 0xffff;
 }
 
+bool pci_is_bridge(const struct pci_device *device)
+{
+    return (pci_read(device, PCI_HEADER_TYPE, 1) & ~HEADER_MANY_FUNCTIONS) == HEADER_BRIDGE;
+}
+
 void pci_search(void (*found)(const struct pci_device *device))
 {
     bool wanted[BUSES] = {false};
@@ -307,12 +312,11 @@ void pci_search(void (*found)(const struct pci_device *device))
                 if (function == 0 && (type & HEADER_MANY_FUNCTIONS) != 0) {
                     functions = FUNCTIONS;
                 }
-                if ((type & ~HEADER_MANY_FUNCTIONS) == HEADER_BRIDGE) {
+                if (pci_is_bridge(&device)) {
                     unsigned behind = pci_read(&device, PCI_SECONDARY_BUS, 1);
                     wanted[behind] |= behind > bus;
-                } else {
-                    found(&device);
                 }
+                found(&device);
             }
         }
     }

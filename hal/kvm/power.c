@@ -61,16 +61,18 @@ static void enter_acpi_mode(void)
     }
 }
 
-static void enable_fixed_button(void)
+/* Level-triggered and active low unless the firmware says otherwise (ACPI 6.5, 5.2.9). */
+struct hal_line acpi_sci_line(void)
 {
     unsigned irq = acpi.sci_irq;
-    /* An SCI is level-triggered and active low unless the firmware says otherwise (ACPI 6.5,
-     * 5.2.9). */
-    bool overridden = irq < ISA_IRQ_COUNT && acpi.isa_overridden[irq];
-    struct hal_line line = {.gsi = irq, .level = true, .active_low = true};
-    if (overridden) {
-        line = acpi.isa[irq];
-    }
+    return irq < ISA_IRQ_COUNT && acpi.isa_overridden[irq]
+               ? acpi.isa[irq]
+               : (struct hal_line){.gsi = irq, .level = true, .active_low = true};
+}
+
+static void enable_fixed_button(void)
+{
+    struct hal_line line = acpi_sci_line();
     uint16_t enable = (uint16_t)(acpi.pm1a_event + acpi.pm1_event_length / 2);
     port_write16(enable, 0);
     port_write16(acpi.pm1a_event, PM1_POWER_BUTTON);

@@ -202,6 +202,77 @@ def test_disk_with_errors(run, tmp_path):
     )
 
 
+@pytest.mark.kvm_only("QEMU's blkdebug; Xen's lab has no disk that fails")
+def test_disk_that_cannot_be_written(run, tmp_path):
+    """What fails is the call's, and nothing of it is in the cache; zeroes are written by the device."""
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    errors = (
+        "inject-error.0.event=none,inject-error.0.iotype=write,inject-error.0.sector=45,"
+        "inject-error.1.event=none,inject-error.1.iotype=flush,inject-error.1.once=on"
+    )
+    done = run(
+        "disk",
+        "write-errors",
+        "/dev/vda",
+        options=(
+            *("--machine", "q35"),
+            "--qemu-arg=-blockdev",
+            f"--qemu-arg=driver=blkdebug,node-name=bad,image.driver=file,image.filename={disk},{errors}",
+            "--qemu-arg=-device",
+            "--qemu-arg=virtio-blk-pci,drive=bad,write-cache=on",
+        ),
+    )
+    assert (done.status, done.stdout.splitlines()) == (
+        0,
+        ["bad [5] sync true <nil>", "not written: true", "wrong 0 zeroes <nil>", "zero: <nil> 4096"],
+    )
+
+
+NATIVE = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
+PORTS = ("-device", "pcie-root-port,id=one,chassis=1", "-device", "pcie-root-port,id=two,chassis=2")
+
+
+@pytest.mark.kvm_only("PCI; for Xen see test_xen.py")
+@pytest.mark.parametrize(
+    "machine, options, bus, properties",
+    (
+        ("pc", (), "pci.0", ""),
+        ("pc", (), "pci.0", ",disable-modern=on,vectors=0"),
+        ("q35", PORTS, "two", ",num-queues=4"),
+        ("q35", (*PORTS, *NATIVE), "two", ",num-queues=4,packed=on"),
+    ),
+)
+def test_disk_that_goes_away(boot, tmp_path, machine, options, bus, properties):
+    """device_del: whatever needs the disk fails with EIO, everything else goes on, one line says so."""
+    files, disk = tmp_path / "files", tmp_path / "disk.img"
+    files.mkdir()
+    (files / "data").write_bytes(os.urandom(8 << 20))
+    guest.tool("mkfs", files, disk)
+    program = boot(
+        "disk",
+        machine=machine,
+        cpus=2,
+        words="mount=vda:/mnt",
+        args=["gone", "/dev/vda", "/mnt/data"],
+        extra=(
+            *options,
+            *("-drive", f"if=none,id=disk,format=raw,file={disk}"),
+            *("-device", f"virtio-blk-pci,drive=disk,id=leaver,bus={bus}{properties}"),
+        ),
+    )
+    program.expect("reading")
+    program.command("device_del", id="leaver")
+    program.expect("others: text <nil>")
+    assert "leaver" not in str(program.command("qom-list", path="/machine/peripheral"))
+    program.serial.sendline()
+    assert program.status() == 0
+    said = program.text().replace("\r", "")
+    assert "write: true sync: true\nfile: true mapped: fault\nopen: true\nclose: <nil> <nil>\n" in said
+    assert said.count("vda (type 2): it was taken out; it is closed") == 1
+    assert "a reader" not in said and "error" not in said
+
+
 @pytest.mark.kvm_only("the queues of QEMU's disk; for Xen see test_xen.py")
 def test_random_reads(run, tmp_path):
     """32 goroutines on several queues."""

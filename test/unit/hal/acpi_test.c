@@ -250,6 +250,28 @@ static void test_virtio_mmio(void)
     }
 }
 
+/* QEMU's registers for slots: the name is also that of a field, and of one in memory. */
+static void test_ports(void)
+{
+    static const uint8_t regions[] = {0x5b, 0x81, 0x07, 'P',  'C',  'S',  'T',  0x43,
+                                      0x5b, 0x80, 'P',  'C',  'S',  'T',  0x00, 0x0b,
+                                      0x34, 0x12, 0x0a, 0x08, 0x5b, 0x80, 'P',  'C',
+                                      'S',  'T',  0x01, 0x0b, 0x00, 0xae, 0x0a, 0x08};
+    CHECK(acpi_find_ports(regions, sizeof(regions), "PCST") == 0xae00);
+    CHECK(acpi_find_ports(regions, sizeof(regions), "PCSU") == 0);
+    CHECK(acpi_find_ports(NULL, 0, "PCST") == 0);
+    for (unsigned i = 0; i < 50000; i++) {
+        size_t size = test_random() % (sizeof(regions) + 1);
+        uint8_t *changed = malloc(size != 0 ? size : 1);
+        memcpy(changed, regions, size);
+        for (unsigned k = test_random() % 3; k > 0 && size > 0; k--) {
+            changed[test_random() % size] = (uint8_t)test_random();
+        }
+        acpi_find_ports(changed, size, "PCST");
+        free(changed);
+    }
+}
+
 static void test_byte_code(void)
 {
     uint8_t a, b;
@@ -311,6 +333,7 @@ int main(void)
     test_scan();
     test_many_cpus();
     test_byte_code();
+    test_ports();
     test_virtio_mmio();
     test_mutations();
     physical_reset();

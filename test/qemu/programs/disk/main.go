@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Disk works on a raw disk or a file on one: disk write DEVICE, disk errors FILE, disk random FILE,
-// disk large FILE.
+// Disk works on a raw disk or a file on one: disk write DEVICE, disk errors FILE, disk write-errors
+// DEVICE, disk random FILE, disk large FILE, disk gone DEVICE FILE.
 package main
 
 import (
@@ -38,6 +38,8 @@ const (
 	blkSszGet    = 0x1268
 	blkRoGet     = 0x125e
 	blkDiscard   = 0x1277
+	blkFlsBuf    = 0x1261
+	blkZeroOut   = 0x127f
 )
 
 // Writes pieces of all sizes, whose contents follow from a seed, and reads everything back.
@@ -132,6 +134,38 @@ func readErrors(path string) {
 	os.Stdout.Sync()
 }
 
+// Writes to a disk of which some blocks cannot be written, and whose first flush fails.
+func writeErrors(path string) {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	check(err)
+	var bad []int
+	for i := range 32 {
+		_, err := file.WriteAt(bytes.Repeat([]byte{byte(i + 1)}, 4096), int64(i)*4096)
+		if errors.Is(err, syscall.EIO) {
+			bad = append(bad, i)
+		} else {
+			check(err)
+		}
+	}
+	fmt.Println("bad", bad, "sync", errors.Is(file.Sync(), syscall.EIO), file.Sync())
+	check(ioctl(file, blkFlsBuf, nil))
+	wrong := 0
+	piece := make([]byte, 4096)
+	for i := range 32 {
+		_, err := file.ReadAt(piece, int64(i)*4096)
+		check(err)
+		if len(bad) > 0 && i == bad[0] {
+			fmt.Println("not written:", bytes.Count(piece, []byte{0}) == 4096)
+		} else if bytes.Count(piece, []byte{byte(i + 1)}) != 4096 {
+			wrong++
+		}
+	}
+	zero := [2]uint64{8192, 8192}
+	fmt.Println("wrong", wrong, "zeroes", ioctl(file, blkZeroOut, unsafe.Pointer(&zero)))
+	_, err = file.ReadAt(piece, 8192+100)
+	fmt.Println("zero:", err, bytes.Count(piece, []byte{0}))
+}
+
 // Many goroutines read at random; each 8 bytes of the file hold their own number.
 func random(path string) {
 	file, err := os.Open(path)
@@ -212,6 +246,57 @@ func far(path string) {
 	fmt.Println("past the end:", errors.Is(err, syscall.ENOSPC))
 }
 
+// Reads a disk, with nothing of it cached, until it has gone, and says what can be done without it:
+// with the device, with a file on it, and with the rest.
+func gone(device, path string) {
+	disk, err := os.OpenFile(device, os.O_RDWR, 0)
+	check(err)
+	size, err := disk.Seek(0, io.SeekEnd)
+	check(err)
+	file, err := os.Open(path)
+	check(err)
+	info, err := file.Stat()
+	check(err)
+	mapped, err := syscall.Mmap(int(file.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+	check(err)
+	errs := make(chan error)
+	for i := range 8 {
+		go func() {
+			random := rand.New(rand.NewSource(int64(i)))
+			piece := make([]byte, 40000)
+			for count := 0; ; count++ {
+				if _, err := disk.ReadAt(piece, random.Int63n(size-40000)); err != nil {
+					errs <- err
+					return
+				}
+				if count%8 == 0 {
+					ioctl(disk, blkFlsBuf, nil)
+				}
+				if count == 8 && i == 0 {
+					fmt.Println("reading")
+				}
+			}
+		}()
+	}
+	for range 8 {
+		if err := <-errs; !errors.Is(err, syscall.EIO) {
+			fmt.Println("a reader:", err)
+		}
+	}
+	piece := make([]byte, 4096)
+	_, err = disk.WriteAt(piece, 0)
+	fmt.Println("write:", errors.Is(err, syscall.EIO), "sync:", errors.Is(disk.Sync(), syscall.EIO))
+	_, err = file.ReadAt(piece, info.Size()/2)
+	fmt.Println("file:", errors.Is(err, syscall.EIO), "mapped:", touch(mapped, len(mapped)/2))
+	_, err = os.Open(device)
+	fmt.Println("open:", errors.Is(err, syscall.ENXIO))
+	fmt.Println("close:", disk.Close(), file.Close())
+	check(os.WriteFile("/tmp/other", []byte("text"), 0o600))
+	text, err := os.ReadFile("/tmp/other")
+	fmt.Println("others:", string(text), err)
+	fmt.Scanln()
+}
+
 func main() {
 	switch os.Args[1] {
 	case "write":
@@ -222,6 +307,10 @@ func main() {
 		random(os.Args[2])
 	case "far":
 		far(os.Args[2])
+	case "write-errors":
+		writeErrors(os.Args[2])
+	case "gone":
+		gone(os.Args[2], os.Args[3])
 	case "large":
 		large(os.Args[2])
 	}
