@@ -1285,7 +1285,9 @@ long sys_fallocate(struct syscall_args *a)
         } else if (file->operations->allocate == NULL) {
             bool pipe =
                 file->inode == NULL ? file->offset_lock == NULL : S_ISFIFO(file->inode->mode);
-            result = pipe ? -ESPIPE : -ENODEV;
+            bool contents =
+                file->inode != NULL && (S_ISREG(file->inode->mode) || S_ISBLK(file->inode->mode));
+            result = pipe ? -ESPIPE : contents ? -EOPNOTSUPP : -ENODEV;
         } else {
             result = file->operations->allocate(file, (int)a->arg[1], (uint64_t)offset,
                                                 (uint64_t)length);

@@ -233,7 +233,7 @@ NATIVE = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
 PORTS = ("-device", "pcie-root-port,id=one,chassis=1", "-device", "pcie-root-port,id=two,chassis=2")
 
 
-@pytest.mark.kvm_only("PCI; for Xen see test_xen.py")
+@pytest.mark.kvm_only("PCI devices")
 @pytest.mark.parametrize(
     "machine, options, bus, properties",
     (

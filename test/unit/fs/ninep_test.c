@@ -11,7 +11,8 @@
 #define AT ((uint64_t)AT_FDCWD)
 
 static uint64_t seed = 7;
-static unsigned damage; /* in how many of 256 answers; 0: never */
+static bool names_missing; /* a walk finds nothing */
+static unsigned damage;    /* in how many of 256 answers; 0: never */
 
 static struct ninep_channel channel = {.capacity = 32, .tag = "host"};
 
@@ -109,6 +110,11 @@ static void answer_fields(struct reply *reply, uint8_t type, const uint8_t *requ
     case NINEP_TWALK:
         memcpy(&count, request + 11, 4);
         memcpy(&names, request + 15, 2);
+        if (names_missing && names != 0) {
+            reply->bytes[4] = NINEP_RLERROR;
+            add_number(reply, ENOENT, 4);
+            break;
+        }
         add_number(reply, names, 2);
         paths[count % 4096] = paths[fid % 4096];
         if (names != 0) {
@@ -179,8 +185,16 @@ static void answer_fields(struct reply *reply, uint8_t type, const uint8_t *requ
         }
         add_number(reply, 255, 4);
         break;
+    case NINEP_TMKNOD: {
+        uint32_t fields[3]; /* mode, major, minor */
+        memcpy(&length, request + 11, 2);
+        memcpy(fields, request + 13 + length, sizeof(fields));
+        CHECK(fields[0] == (S_IFBLK | 0640) && fields[1] == 0x123 && fields[2] == 0x45678,
+              "node %o, %#x, %#x", fields[0], fields[1], fields[2]);
+        add_qid(reply, 0, 2);
+        break;
+    }
     case NINEP_TSYMLINK:
-    case NINEP_TMKNOD:
     case NINEP_TMKDIR:
         add_qid(reply, 0, 2);
         break;
@@ -218,9 +232,9 @@ static int serve(struct ninep_channel *self, const struct ninep_buffer *buffers,
     }
     CHECK(size == total, "a message of %u bytes in %u", size, total);
     reply.size = NINEP_HEADER;
+    reply.bytes[4] = request[4] + 1;
     answer_fields(&reply, request[4], request);
     memcpy(reply.bytes, &(uint32_t){(uint32_t)reply.size}, 4);
-    reply.bytes[4] = request[4] + 1;
     memcpy(reply.bytes + 5, request + 5, 2);
     if (below(256) < damage) {
         spoil(&reply);
@@ -256,6 +270,14 @@ static void right_answers(void)
     CHECK_CALL(0, CALL(getdents64, (uint64_t)fd, P(bytes), sizeof(bytes)));
     CHECK_CALL(0, CALL(close, (uint64_t)fd));
     CHECK_CALL(-EINVAL, CALL(renameat2, AT, P("/m/a"), AT, P("/m/bb"), 1));
+    CHECK_CALL(-EEXIST, CALL(mknod, P("/m/there"), S_IFIFO | 0640, 0));
+    names_missing = true;
+    CHECK_CALL(-ENOENT, CALL(mknod, P("/m/node"), S_IFBLK | 0640, 0x45612378));
+    names_missing = false;
+    CHECK_CALL(-EOPNOTSUPP, open_file("/m/d", O_TMPFILE | O_RDWR, 0600));
+    fd = open_file("/m/d/file", O_RDWR, 0);
+    CHECK_CALL(-EOPNOTSUPP, CALL(fallocate, (uint64_t)fd, 0, 0, 100));
+    CHECK_CALL(0, CALL(close, (uint64_t)fd));
 }
 
 /* Every call once, whatever comes of it. */
