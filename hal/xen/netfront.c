@@ -7,9 +7,8 @@
  * rx_lock guards the pages that core gives back, tx_lock what poll and transmit share. What the
  * back end writes is copied and checked; what no back end may write closes the device.
  *
- * A back end that leaves takes the link with it, and one that comes brings it back (the xenbus
- * thread, backend_changed). The rings change only while `gone` is set and nobody is in the queue's
- * operations (`users`). */
+ * A back end that leaves takes the link with it, and one that comes brings it back (front_end.c).
+ * The rings change only while `gone` is set and nobody is in the queue's operations (`users`). */
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
@@ -132,12 +131,7 @@ struct netfront_queue {
 struct netfront {
     struct netdev device; /* first */
     struct xenbus_device bus;
-    bool found;     /* core has it */
-    bool offered;   /* the rings are in xenstore */
-    bool connected; /* the back end has said so */
-    bool leaving;   /* the back end has been told that it may let go of the rings */
-    bool gone;      /* nothing can be sent or received; atomic */
-    bool broken;    /* for ever; atomic */
+    bool gone; /* nothing can be sent or received; atomic */
     struct netfront_queue *queues[HAL_MAX_CPUS];
 };
 
@@ -146,20 +140,29 @@ static struct netfront_queue *queue_of(struct netdev *device, unsigned index)
     return ((struct netfront *)device)->queues[index];
 }
 
-static void set_gone(struct netfront *net, const char *why)
+static struct netfront *net_of(struct xenbus_device *bus)
 {
-    if (!__atomic_exchange_n(&net->gone, true, __ATOMIC_SEQ_CST)) {
-        log_error("%s: %s", net->device.name, why);
-        __atomic_store_n(&net->device.link_up, false, __ATOMIC_RELEASE);
-        core_net_link_changed(&net->device);
+    return container_of(bus, struct netfront, bus);
+}
+
+/* False: it was so already. */
+static bool set_gone(struct netfront *net)
+{
+    if (__atomic_exchange_n(&net->gone, true, __ATOMIC_SEQ_CST)) {
+        return false;
     }
+    __atomic_store_n(&net->device.link_up, false, __ATOMIC_RELEASE);
+    core_net_link_changed(&net->device);
+    return true;
 }
 
 /* From now on nothing is sent or received, whatever back end comes. */
 static void close(struct netfront *net, const char *why)
 {
-    __atomic_store_n(&net->broken, true, __ATOMIC_RELEASE);
-    set_gone(net, why);
+    front_end_break(&net->bus);
+    if (set_gone(net)) {
+        log_error("%s: %s", net->device.name, why);
+    }
 }
 
 static bool is_gone(const struct netfront *net)
@@ -713,46 +716,39 @@ static bool close_queue(struct netfront_queue *queue)
             all = false;
         }
     }
-    xenbus_free_channel(queue->port);
-    core_net_interrupt(&queue->net->device, queue->index); /* for what is lost */
+    xenbus_free_channel(&queue->net->bus, queue->port);
+    if (queue->lost_count != 0) {
+        core_net_interrupt(&queue->net->device, queue->index);
+    }
     return all;
 }
 
-/* What the back end has to know, in one transaction. With one queue its keys are the device's. */
-static int publish(struct netfront *net)
+/* What the back end has to know. With one queue its keys are the device's. */
+static void publish(struct xenbus_device *bus)
 {
     static const char *const features[] = {"request-rx-copy",   "feature-rx-notify",
                                            "feature-sg",        "feature-gso-tcpv4",
                                            "feature-gso-tcpv6", "feature-ipv6-csum-offload"};
-    int error;
-    do {
-        error = xenstore_transaction_begin();
-        if (error != 0) {
-            return error;
-        }
-        unsigned queue_count = net->device.queue_count;
+    const struct netfront *net = net_of(bus);
+    unsigned queue_count = net->device.queue_count;
+    if (queue_count > 1) {
+        xenbus_write_number(bus, "multi-queue-num-queues", queue_count);
+    }
+    for (unsigned i = 0; i < queue_count; i++) {
+        char prefix[16] = "", name[48];
         if (queue_count > 1) {
-            xenbus_write_number(&net->bus, "multi-queue-num-queues", queue_count);
+            format(prefix, sizeof(prefix), "queue-%u/", i);
         }
-        for (unsigned i = 0; i < queue_count; i++) {
-            char prefix[16] = "", name[48];
-            if (queue_count > 1) {
-                format(prefix, sizeof(prefix), "queue-%u/", i);
-            }
-            format(name, sizeof(name), "%stx-ring-ref", prefix);
-            xenbus_write_number(&net->bus, name, net->queues[i]->tx_grant);
-            format(name, sizeof(name), "%srx-ring-ref", prefix);
-            xenbus_write_number(&net->bus, name, net->queues[i]->rx_grant);
-            format(name, sizeof(name), "%sevent-channel", prefix);
-            xenbus_write_number(&net->bus, name, net->queues[i]->port);
-        }
-        for (unsigned i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
-            xenbus_write_number(&net->bus, features[i], 1);
-        }
-        xenbus_write_number(&net->bus, "state", XENBUS_CONNECTED);
-        error = xenstore_transaction_end();
-    } while (error == -EAGAIN);
-    return error;
+        format(name, sizeof(name), "%stx-ring-ref", prefix);
+        xenbus_write_number(bus, name, net->queues[i]->tx_grant);
+        format(name, sizeof(name), "%srx-ring-ref", prefix);
+        xenbus_write_number(bus, name, net->queues[i]->rx_grant);
+        format(name, sizeof(name), "%sevent-channel", prefix);
+        xenbus_write_number(bus, name, net->queues[i]->port);
+    }
+    for (unsigned i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+        xenbus_write_number(bus, features[i], 1);
+    }
 }
 
 static int hex_digit(char c)
@@ -804,106 +800,98 @@ static void read_properties(const struct netfront *net, struct netdev *device)
             device->features |= NETDEV_TX_TSO6;
         }
     }
-    uint64_t queues = xenbus_backend_number(&net->bus, "multi-queue-max-queues", HAL_MAX_CPUS, 1);
+    uint64_t queues = xenbus_backend_number(&net->bus, "multi-queue-max-queues", UINT32_MAX, 1);
     device->queue_count = queues == 0                ? 1
                           : queues < hal_cpu_count() ? (unsigned)queues
                                                      : hal_cpu_count();
 }
 
-/* The back end that waits is given the rings. */
-static int offer(struct netfront *net)
-{
-    int error = 0;
-    for (unsigned i = 0; error == 0 && i < net->device.queue_count; i++) {
-        error = open_queue(net->queues[i]);
-    }
-    if (error == 0) {
-        error = publish(net);
-    }
-    net->offered = error == 0;
-    return error;
-}
+/* --- back ends come and go (xenbus.h) --------------------------------------------------------- */
 
-/* The back end has let go of the rings: what it was given is taken back. */
-static void disconnect(struct netfront *net)
-{
-    bool all = true;
-    net->offered = net->leaving = false;
-    for (unsigned i = 0; i < net->device.queue_count; i++) {
-        struct netfront_queue *queue = net->queues[i];
-        while (__atomic_load_n(&queue->users, __ATOMIC_SEQ_CST) != 0) {
-            hal_spin_hint();
-        }
-        all = close_queue(queue) && all;
-    }
-    if (!all && !net->broken) {
-        net->broken = true;
-        log_error("%s: the back end keeps pages: it is not let in again", net->device.name);
-    }
-}
-
-/* A back end waits after another has left: it has to offer as much as core has been told. */
-static void reconnect(struct netfront *net)
+/* The first back end decides what core is told; those after it have to offer as much. */
+static const char *meet(struct netfront *net)
 {
     struct netdev now = {0};
     read_properties(net, &now);
-    bool lost = false;
-    for (unsigned i = 0; i < net->device.queue_count; i++) {
-        lost = lost || __atomic_load_n(&net->queues[i]->lost_count, __ATOMIC_RELAXED) != 0;
+    if (net->device.operations == NULL) {
+        net->device = now;
+        for (unsigned i = 0; i < now.queue_count; i++) {
+            if (new_queue(net, i) != 0) {
+                return "no memory for its rings";
+            }
+        }
     }
-    const char *why =
-        read_mac(net) != 0 ? "the back end has no address for it"
-        : lost             ? "back ends come and go too fast"
-        : (net->device.features & ~now.features) != 0 || now.queue_count < net->device.queue_count
-            ? "the new back end offers less than the one before"
-        : offer(net) != 0 ? "no rings for the new back end"
-                          : NULL;
-    if (why != NULL) {
-        log_error("%s: %s", net->device.name, why);
-        net->broken = true;
+    for (unsigned i = 0; i < net->device.queue_count; i++) {
+        /* core has been asked to poll, and does so as soon as its lock is free. */
+        while (__atomic_load_n(&net->queues[i]->lost_count, __ATOMIC_ACQUIRE) != 0) {
+            hal_spin_hint();
+        }
+    }
+    return read_mac(net) != 0 ? "the back end has no address for it"
+           : (net->device.features & ~now.features) != 0 ||
+                   now.queue_count < net->device.queue_count
+               ? "the new back end offers less than the one before"
+               : NULL;
+}
+
+static const char *offer(struct xenbus_device *bus)
+{
+    struct netfront *net = net_of(bus);
+    const char *why = meet(net);
+    int error = 0;
+    for (unsigned i = 0; why == NULL && error == 0 && i < net->device.queue_count; i++) {
+        error = open_queue(net->queues[i]);
+    }
+    if (why == NULL && error == 0) {
+        error = front_end_publish(bus, publish, XENBUS_CONNECTED);
+    }
+    return error != 0 ? "no rings for the back end" : why;
+}
+
+static const char *start(struct xenbus_device *bus)
+{
+    struct netfront *net = net_of(bus);
+    if (!is_gone(net)) {
+        return NULL;
+    }
+    __atomic_store_n(&net->gone, false, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&net->device.link_up, true, __ATOMIC_RELEASE);
+    if (!bus->found) {
+        core_netdev_found(&net->device);
+        return NULL;
+    }
+    core_net_link_changed(&net->device);
+    for (unsigned i = 0; i < net->device.queue_count; i++) {
+        core_net_interrupt(&net->device, i);
+    }
+    return NULL;
+}
+
+static void stop(struct xenbus_device *bus, bool answered)
+{
+    (void)answered; /* frames may be lost */
+    struct netfront *net = net_of(bus);
+    set_gone(net);
+    for (unsigned i = 0; i < net->device.queue_count; i++) {
+        while (__atomic_load_n(&net->queues[i]->users, __ATOMIC_SEQ_CST) != 0) {
+            hal_spin_hint();
+        }
     }
 }
 
-/* On the xenbus thread, whenever the back end's state changes (io/xenbus.h). */
-static void backend_changed(void *context)
+static bool take_back(struct xenbus_device *bus)
 {
-    struct netfront *net = context;
-    /* 0: there is no back end at all. */
-    uint64_t state = xenbus_backend_number(&net->bus, "state", XENBUS_CLOSED, 0);
-    if (!net->found) {
-        return; /* netfront_connect waits for it */
+    struct netfront *net = net_of(bus);
+    bool all = true;
+    for (unsigned i = 0; i < net->device.queue_count; i++) {
+        all = close_queue(net->queues[i]) && all;
     }
-    if (net->offered && !net->leaving && (state == 0 || state >= XENBUS_CLOSING)) {
-        set_gone(net, "the back end has left");
-        net->connected = false;
-        net->leaving = true;
-        if (state != 0) {
-            xenbus_write_number(&net->bus, "state", XENBUS_CLOSED);
-        }
-    }
-    /* It unmaps the rings when it sees our state, and changes its own then. One whose driver is
-     * loaded anew goes on with the same rings, and no state tells us of it. */
-    if (net->leaving && state != XENBUS_CLOSING) {
-        disconnect(net);
-    }
-    if (__atomic_load_n(&net->broken, __ATOMIC_ACQUIRE)) {
-        return;
-    }
-    if (!net->offered && state == XENBUS_CLOSED &&
-        xenbus_backend_number(&net->bus, "online", 1, 0) != 0) {
-        xenbus_write_number(&net->bus, "state", XENBUS_INITIALISING);
-    } else if (!net->offered && state == XENBUS_INIT_WAIT) {
-        reconnect(net);
-    } else if (net->offered && !net->connected && state == XENBUS_CONNECTED) {
-        net->connected = true;
-        __atomic_store_n(&net->gone, false, __ATOMIC_SEQ_CST);
-        __atomic_store_n(&net->device.link_up, true, __ATOMIC_RELEASE);
-        core_net_link_changed(&net->device);
-        for (unsigned i = 0; i < net->device.queue_count; i++) {
-            core_net_interrupt(&net->device, i);
-        }
-    }
+    return all;
 }
+
+/* Also after a detach: the toolstack may attach another in its place. */
+static const struct xenbus_front_end front_end = {
+    .offer = offer, .start = start, .stop = stop, .take_back = take_back};
 
 int netfront_connect(const struct xenbus_device *bus)
 {
@@ -912,31 +900,7 @@ int netfront_connect(const struct xenbus_device *bus)
         return -ENOMEM;
     }
     net->bus = *bus;
-    int error = read_mac(net);
-    if (error == 0) {
-        error = xenbus_watch_backend(&net->bus, backend_changed, net);
-    }
-    if (error == 0 && !xenbus_wait_backend(&net->bus, XENBUS_INIT_WAIT)) {
-        error = -ETIMEDOUT;
-    }
-    if (error == 0) {
-        read_properties(net, &net->device);
-    }
-    for (unsigned i = 0; error == 0 && i < net->device.queue_count; i++) {
-        error = new_queue(net, i);
-    }
-    if (error == 0) {
-        error = offer(net);
-    }
-    if (error == 0 && !xenbus_wait_backend(&net->bus, XENBUS_CONNECTED)) {
-        error = -ETIMEDOUT;
-    }
-    if (error != 0) {
-        return error; /* the structure stays: the back end may have the rings */
-    }
-    net->connected = true;
-    net->device.link_up = true;
-    core_netdev_found(&net->device);
-    net->found = true;
-    return 0;
+    net->gone = true;
+    /* Whatever comes of it, the structure stays: a back end may have the rings. */
+    return front_end_connect(&net->bus, &front_end);
 }

@@ -11,7 +11,6 @@
 #include "xenstore.h"
 
 #define NAMES_MAX 1024
-#define BACKEND_PATIENCE_NS 10000000000ull
 
 static int join(char path[XENBUS_PATH_MAX], const char *folder, const char *name)
 {
@@ -44,31 +43,6 @@ int xenbus_write_number(const struct xenbus_device *device, const char *name, ui
     return xenbus_write(device, name, text);
 }
 
-struct awaited {
-    const struct xenbus_device *device;
-    unsigned state;
-};
-
-static bool has_state(void *context)
-{
-    const struct awaited *awaited = context;
-    return xenbus_backend_number(awaited->device, "state", XENBUS_CLOSED, 0) >= awaited->state;
-}
-
-bool xenbus_wait_backend(const struct xenbus_device *device, unsigned state)
-{
-    struct awaited awaited = {device, state};
-    return xenstore_wait(has_state, &awaited, BACKEND_PATIENCE_NS);
-}
-
-int xenbus_watch_backend(const struct xenbus_device *device, void (*changed)(void *context),
-                         void *context)
-{
-    char path[XENBUS_PATH_MAX];
-    int error = join(path, device->backend, "state");
-    return error != 0 ? error : xenstore_watch(path, changed, context);
-}
-
 int xenbus_alloc_channel(const struct xenbus_device *device, uint32_t *port)
 {
     struct evtchn_alloc_unbound alloc = {.dom = DOMID_SELF, .remote_dom = device->backend_domain};
@@ -77,30 +51,40 @@ int xenbus_alloc_channel(const struct xenbus_device *device, uint32_t *port)
     return (int)error;
 }
 
-void xenbus_free_channel(uint32_t port)
+void xenbus_free_channel(const struct xenbus_device *device, uint32_t port)
 {
-    event_channel_op(EVTCHNOP_CLOSE, &port);
+    if (!device->suspended) { /* else the port may be another's by now */
+        event_channel_op(EVTCHNOP_CLOSE, &port);
+    }
+}
+
+int xenbus_find_backend(struct xenbus_device *device)
+{
+    char path[XENBUS_PATH_MAX];
+    uint64_t domain;
+    int error = join(path, device->path, "backend");
+    if (error == 0) {
+        long length = xenstore_read(path, device->backend, sizeof(device->backend));
+        error = length < 0 ? (int)length : 0;
+    }
+    if (error == 0) {
+        error = join(path, device->path, "backend-id");
+    }
+    if (error == 0) {
+        error = xenstore_read_number(path, DOMID_SELF - 1, &domain);
+    }
+    if (error == 0) {
+        device->backend_domain = (uint16_t)domain;
+    }
+    return error;
 }
 
 static int probe_device(const char *folder, const char *name, xenbus_connect_fn *connect)
 {
-    struct xenbus_device device;
-    char path[XENBUS_PATH_MAX];
-    uint64_t domain;
+    struct xenbus_device device = {0};
     int error = join(device.path, folder, name);
     if (error == 0) {
-        error = join(path, device.path, "backend");
-    }
-    if (error == 0) {
-        long length = xenstore_read(path, device.backend, sizeof(device.backend));
-        error = length < 0 ? (int)length : 0;
-    }
-    if (error == 0) {
-        error = join(path, device.path, "backend-id");
-    }
-    if (error == 0) {
-        error = xenstore_read_number(path, DOMID_SELF - 1, &domain);
-        device.backend_domain = (uint16_t)domain;
+        error = xenbus_find_backend(&device);
     }
     return error != 0 ? error : connect(&device);
 }
@@ -124,5 +108,19 @@ void xenbus_probe(void)
     }
     if (netfront_connect != NULL) {
         probe_kind("device/vif", netfront_connect);
+    }
+}
+
+void xenbus_suspend(void)
+{
+    if (front_ends_suspend != NULL) {
+        front_ends_suspend();
+    }
+}
+
+void xenbus_resume(bool cancelled)
+{
+    if (front_ends_resume != NULL) {
+        front_ends_resume(cancelled);
     }
 }

@@ -22,6 +22,7 @@ enum {
     XS_DIRECTORY = 1,
     XS_READ = 2,
     XS_WATCH = 4,
+    XS_UNWATCH = 5,
     XS_TRANSACTION_START = 6,
     XS_TRANSACTION_END = 7,
     XS_WRITE = 11,
@@ -38,6 +39,7 @@ struct watch {
     bool fired;
     xenstore_watch_fn *changed;
     void *context;
+    char path[]; /* NUL-terminated */
 };
 
 static struct {
@@ -199,7 +201,7 @@ static long request(uint32_t type, const char *first, const char *second, size_t
     struct message message = {
         .type = type,
         .request = ++store.request,
-        .transaction = type == XS_WATCH ? 0 : store.transaction,
+        .transaction = type == XS_WATCH || type == XS_UNWATCH ? 0 : store.transaction,
         .length = (uint32_t)(first_size + second_size),
     };
     if (store.broken || message.length > PAYLOAD_MAX) {
@@ -325,24 +327,45 @@ int xenstore_transaction_end(void)
     return length < 0 ? (int)length : 0;
 }
 
+/* Asks for a watch, or takes it back. */
+static int watch_request(uint32_t type, const struct watch *watch)
+{
+    char token[TOKEN_MAX + 1];
+    int length = format(token, sizeof(token), "%lx", (unsigned long)watch);
+    long result = request(type, watch->path, token, (size_t)length + 1);
+    return result < 0 ? (int)result : 0;
+}
+
 int xenstore_watch(const char *path, xenstore_watch_fn *changed, void *context)
 {
-    struct watch *watch = kzalloc(sizeof(*watch));
+    size_t path_size = strlen(path) + 1;
+    struct watch *watch = kzalloc(sizeof(*watch) + path_size);
     if (watch == NULL) {
         return -ENOMEM;
     }
     watch->changed = changed;
     watch->context = context;
+    memcpy(watch->path, path, path_size);
     list_push_back(&store.watches, &watch->node);
-    char token[TOKEN_MAX + 1];
-    int length = format(token, sizeof(token), "%lx", (unsigned long)watch);
-    long result = request(XS_WATCH, path, token, (size_t)length + 1);
-    if (result < 0) {
+    int error = watch_request(XS_WATCH, watch);
+    if (error != 0) {
         list_remove(&watch->node);
         kfree(watch);
-        return (int)result;
     }
-    return 0;
+    return error;
+}
+
+void xenstore_unwatch(xenstore_watch_fn *changed, void *context)
+{
+    list_for_each (node, &store.watches) {
+        struct watch *watch = list_entry(node, struct watch, node);
+        if (watch->changed == changed && watch->context == context) {
+            watch_request(XS_UNWATCH, watch);
+            list_remove(&watch->node);
+            kfree(watch);
+            return;
+        }
+    }
 }
 
 /* --- the thread ------------------------------------------------------------------------------- */

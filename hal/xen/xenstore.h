@@ -43,5 +43,8 @@ int xenstore_transaction_end(void);
 typedef void xenstore_watch_fn(void *context);
 int xenstore_watch(const char *path, xenstore_watch_fn *changed, void *context);
 
+/* Ends the watch of `changed` and `context`, if there is one; not from that watch itself. */
+void xenstore_unwatch(xenstore_watch_fn *changed, void *context);
+
 /* Runs watches until `condition` says true: false after `patience_ns`. */
 bool xenstore_wait(bool (*condition)(void *context), void *context, uint64_t patience_ns);

@@ -101,6 +101,40 @@ def test_disk(lab, domain):
     assert disk.read_bytes() == contents
 
 
+def test_disk_back_ends_come_and_go(lab, domain):
+    """What the program writes and reads meanwhile is right, and nothing fails, until the toolstack
+    detaches the disk. Another driver has the same rings, a state of the back end brings new ones."""
+    disk = lab.folder / "disk.img"
+    disk.write_bytes(bytes(2 << 20))
+    d = domain(
+        "disk",
+        *("-m", 128, "--smp", 2, "--disk", disk, "--log", "info"),
+        args=("survive", "/dev/xvda"),
+    )
+    number = lab.command(f"xl domid {d.name}").strip()
+    backend = f"/local/domain/0/backend/vbd/{number}/51712"
+
+    def wait_for_round():
+        rounds = d.text().count("round ")
+        d.expect(f"(round [0-9]+(?s:.*)){{{rounds + 2}}}")
+
+    wait_for_round()
+    lab.command(
+        f"cd /sys/bus/xen-backend/drivers/vbd; echo vbd-{number}-51712 > unbind;"
+        f" echo vbd-{number}-51712 > bind"
+    )
+    wait_for_round()
+    assert "has left" not in d.text()
+    for time in range(3):
+        lab.command(f"xenstore-write {backend}/state 5")
+        d.expect(f"(a back end is there again(?s:.*)){{{time + 1}}}")
+        wait_for_round()
+    lab.command(f"xl block-detach {d.name} 51712")
+    d.expect("failed: .* true")
+    assert d.end() == "poweroff"
+    assert d.exit_status == 0 and "wrong" not in d.text()
+
+
 def test_the_exit_status_is_in_xenstore(domain):
     d = domain("panics", args=("exit", "255"))
     assert d.end() == "poweroff"

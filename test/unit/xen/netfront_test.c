@@ -2,25 +2,19 @@
 /* The front end of network interfaces against a back end that sends and receives properly, or
  * writes what it likes into the rings. Whatever it does, each frame that was taken is told to core
  * at most once, each buffer comes back once, and core sees nothing outside of the pages that were
- * granted, nor one that still is. */
+ * granted, nor one that still is. An argument is the number of changed scripts. */
 #include "hal/xen/netfront.c"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
-#include "fake_xenbus.h"
+#include "fake_xenstore.h"
 #include "fakes/check.h"
+#include "script.h"
 
-#define GRANTS 4096
-#define PAGES 2048
 #define FRAMES 400
+#define FRONT "device/vif/0"
+#define BACK "/backend/0"
 
-static struct {
-    const char *page; /* NULL: not granted */
-    bool read_only;
-} grants[GRANTS];
-static uint32_t next_grant;
-static bool keep_pages; /* the back end does not let go */
 static uint64_t seed;
 
 static uint32_t dice(void)
@@ -28,113 +22,73 @@ static uint32_t dice(void)
     return (uint32_t)test_random(&seed);
 }
 
-/* --- the kernel around it --------------------------------------------------------------------- */
-
-void page_free(uint64_t page, unsigned order)
-{
-    (void)page;
-    (void)order;
-    CHECK(false);
-}
-
 unsigned hal_cpu_count(void)
 {
     return 2;
 }
 
-static void *allocated[PAGES];
-static unsigned allocated_count;
+/* --- xenstore: what a proper back end says, or what none would say ---------------------------- */
 
-void *kzalloc(size_t size)
+static void set_state(unsigned state)
 {
-    CHECK(allocated_count < PAGES);
-    return allocated[allocated_count++] = calloc(1, size);
+    fake_store_set_number(BACK "/state", state);
+    fake_store_run();
 }
 
-void kfree(void *pointer)
+static bool connect_turn(void)
 {
-    CHECK(pointer == NULL);
-}
-
-int grant_alloc(uint32_t *reference)
-{
-    *reference = next_grant++;
-    CHECK(next_grant < GRANTS);
-    return 0;
-}
-
-void grant_give(uint32_t reference, uint16_t domain, const void *page, bool read_only)
-{
-    (void)domain;
-    CHECK((uintptr_t)page % PAGE_SIZE == 0 && grants[reference].page == NULL);
-    grants[reference].page = page;
-    grants[reference].read_only = read_only;
-}
-
-bool grant_take_back(uint32_t reference)
-{
-    CHECK(grants[reference].page != NULL);
-    if (keep_pages && dice() % 4 == 0) {
+    if (fake_store_number(BACK "/state") != XENBUS_INIT_WAIT ||
+        fake_store_number(FRONT "/state") != XENBUS_CONNECTED) {
         return false;
     }
-    grants[reference].page = NULL;
+    fake_store_set_number(BACK "/state", XENBUS_CONNECTED);
     return true;
 }
 
-/* --- xenstore: numbers at random, or what a proper back end says ------------------------------ */
-
-static bool random_store;
-static unsigned backend_state, own_state;
-static const char *mac_text = "00:16:3E:0f:ff:02";
-
-uint64_t xenbus_backend_number(const struct xenbus_device *device, const char *name, uint64_t max,
-                               uint64_t otherwise)
+static void publish_back_end(const char *mac)
 {
-    (void)device;
-    if (random_store) {
-        return dice() % 3 == 0 ? otherwise : max == UINT64_MAX ? dice() : dice() % (max + 1);
+    static const char *const features[] = {"feature-sg", "feature-gso-tcpv4", "feature-gso-tcpv6",
+                                           "feature-ipv6-csum-offload", "online"};
+    fake_store_set(FRONT "/backend", BACK);
+    fake_store_set(FRONT "/backend-id", "3");
+    fake_store_set(FRONT "/mac", mac);
+    fake_store_set(FRONT "/mtu", "1500");
+    fake_store_set_number(BACK "/multi-queue-max-queues", 4);
+    for (unsigned i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+        char path[64];
+        format(path, sizeof(path), BACK "/%s", features[i]);
+        fake_store_set(path, "1");
     }
-    return strcmp(name, "state") == 0                    ? backend_state
-           : strcmp(name, "multi-queue-max-queues") == 0 ? 4
-                                                         : 1;
+    fake_store_set_number(BACK "/state", XENBUS_INIT_WAIT);
 }
 
-int xenbus_write_number(const struct xenbus_device *device, const char *name, uint64_t value)
+/* Now and then something else than what is there. */
+static bool spoil(const char *path, char value[64], bool known)
 {
-    (void)device;
-    if (strcmp(name, "state") == 0) {
-        own_state = (unsigned)value;
-    }
-    return 0;
-}
-
-void xenbus_free_channel(uint32_t port)
-{
-    CHECK(port == 1);
-}
-
-long xenstore_read(const char *path, char *value, size_t size)
-{
+    static const char *const values[] = {"",
+                                         "-1",
+                                         "99999999999999999999",
+                                         "18446744073709551615",
+                                         "4294967296",
+                                         "0x10",
+                                         "1 ",
+                                         "one",
+                                         "00:16:3e:0f:ff",
+                                         "00-16-3e-0f-ff-02",
+                                         "a value that is much longer than what was wanted"};
     (void)path;
-    if (random_store) {
-        unsigned length = dice() % 19;
-        CHECK(length < size);
-        for (unsigned i = 0; i < length; i++) {
-            value[i] = (char)dice();
-        }
-        value[length] = '\0';
-        return dice() % 4 == 0 ? -ENOENT : (long)length;
+    switch (dice() % 8) {
+    case 0:
+        return false;
+    case 1:
+        strcpy(value, values[dice() % (sizeof(values) / sizeof(values[0]))]);
+        return true;
+    case 2:
+        format(value, 64, "%u", dice() % 8);
+        return true;
+    default:
+        return known;
     }
-    CHECK(size > 17);
-    memcpy(value, mac_text, 18);
-    return 17;
-}
-
-int xenstore_read_number(const char *path, uint64_t max, uint64_t *value)
-{
-    (void)path;
-    *value = random_store ? dice() % (max + 1) : 1500;
-    return 0;
 }
 
 /* --- core ------------------------------------------------------------------------------------- */
@@ -148,19 +102,18 @@ static uint64_t received_bytes;
 void core_netdev_found(struct netdev *device)
 {
     net = (struct netfront *)device;
-    snprintf(device->name, sizeof(device->name), "eth0");
+    strcpy(device->name, "eth0");
 }
 
 void core_net_link_changed(struct netdev *device)
 {
-    CHECK(device->link_up != net->gone);
+    CHECK(net != NULL && device->link_up != net->gone);
     link_changes++;
 }
 
 void core_net_interrupt(struct netdev *device, unsigned queue)
 {
-    (void)device;
-    (void)queue;
+    device->operations->poll(device, queue, 64);
 }
 
 void core_net_transmitted(struct netdev *device, void *token)
@@ -188,8 +141,8 @@ void core_net_receive(struct netdev *device, struct net_buffer *frame,
         next = frame->next;
         const char *data = frame->data, *page = data - (uintptr_t)data % PAGE_SIZE;
         CHECK(frame->length != 0 && data >= fake_pages && data + frame->length <= page + PAGE_SIZE);
-        for (unsigned i = 0; i < next_grant; i++) {
-            CHECK(grants[i].page != page);
+        for (unsigned i = 0; i < FAKE_GRANTS; i++) {
+            CHECK(fake_grants[i].page != page);
         }
         received_bytes += frame->length;
         if (held_count == sizeof(held) / sizeof(held[0])) {
@@ -201,25 +154,18 @@ void core_net_receive(struct netdev *device, struct net_buffer *frame,
 
 /* --- the test --------------------------------------------------------------------------------- */
 
-static void connect(void)
+static void begin(void)
 {
-    struct xenbus_device bus = {.path = "device/vif/0", .backend = "backend"};
-    fake_pages_reset(PAGES);
-    next_grant = 8;
+    struct xenbus_device bus = {.path = FRONT, .backend = BACK, .backend_domain = 3};
+    fake_reset();
+    fake_back_end = connect_turn;
     net = NULL;
     held_count = 0;
     received_bytes = 0;
-    memset(grants, 0, sizeof(grants));
     memset(taken, 0, sizeof(taken));
     memset(told, 0, sizeof(told));
+    publish_back_end("00:16:3E:0f:ff:02");
     netfront_connect(&bus);
-}
-
-static void free_all(void)
-{
-    while (allocated_count != 0) {
-        free(allocated[--allocated_count]);
-    }
 }
 
 static bool send(unsigned queue, unsigned frame)
@@ -257,8 +203,8 @@ static void answer_sent(struct tx_ring *ring, unsigned *expected)
                 /* The first says how long all of it is. */
                 piece = (entry.request.flags & TX_MORE_DATA) != 0 ? (uint32_t)PAGE_SIZE : left;
             }
-            const char *page = grants[entry.request.grant].page;
-            CHECK(page != NULL && grants[entry.request.grant].read_only);
+            const char *page = fake_grants[entry.request.grant].page;
+            CHECK(page != NULL && fake_grants[entry.request.grant].read_only);
             CHECK(piece <= left && entry.request.offset + piece <= PAGE_SIZE);
             for (uint32_t i = 0; i < piece; i++) {
                 CHECK(page[entry.request.offset + i] == (char)*expected);
@@ -288,8 +234,8 @@ static uint32_t put_received(struct rx_ring *ring)
     }
     for (unsigned i = 0; i < pieces; i++) {
         union rx_entry *entry = &ring->entries[at++ % SLOTS];
-        const char *page = grants[entry->request.grant].page;
-        CHECK(page != NULL && !grants[entry->request.grant].read_only);
+        const char *page = fake_grants[entry->request.grant].page;
+        CHECK(page != NULL && !fake_grants[entry->request.grant].read_only);
         uint16_t offset = (uint16_t)(dice() % 64), length = (uint16_t)(1 + dice() % 4000);
         uint16_t flags = (uint16_t)((i + 1 < pieces ? RX_MORE_DATA : 0) | RX_CSUM_BLANK);
         if (i == 0 && extra) {
@@ -307,7 +253,7 @@ static uint32_t put_received(struct rx_ring *ring)
 
 static void check_proper(void)
 {
-    connect();
+    begin();
     CHECK(net != NULL && net->device.queue_count == 2 && net->device.link_up);
     CHECK(memcmp(net->device.mac, "\x00\x16\x3e\x0f\xff\x02", 6) == 0);
     unsigned sent[2] = {0}, expected[2] = {0};
@@ -333,19 +279,12 @@ static void check_proper(void)
     for (unsigned i = 0; i < FRAMES; i++) {
         CHECK(told[i] == 1);
     }
-    free_all();
-}
-
-static void set_backend_state(unsigned state)
-{
-    backend_state = state;
-    backend_changed(net);
 }
 
 /* The back end leaves while frames are under way, and comes again with another address. */
 static void check_reconnect(void)
 {
-    connect();
+    begin();
     unsigned sent = 0;
     uint64_t put = 0;
     for (unsigned round = 0; round < 20; round++) {
@@ -359,36 +298,65 @@ static void check_reconnect(void)
         net->device.operations->poll(&net->device, 0, 64);
         net->device.operations->poll(&net->device, 1, 64);
         link_changes = 0;
-        set_backend_state(XENBUS_CLOSING);
-        CHECK(own_state == XENBUS_CLOSED && link_changes == 1 && !net->device.link_up);
-        CHECK(!send(1, 0));
-        set_backend_state(XENBUS_CLOSED);
-        CHECK(own_state == XENBUS_INITIALISING);
-        unsigned granted = 0;
-        for (unsigned i = 0; i < next_grant; i++) {
-            granted += grants[i].page != NULL;
-        }
-        CHECK(granted == 0);
-        net->device.operations->poll(&net->device, 0, 64);
+        set_state(XENBUS_CLOSING);
+        CHECK(fake_store_number(FRONT "/state") == XENBUS_CLOSED && link_changes == 1);
+        CHECK(!net->device.link_up && !send(1, 0));
+        set_state(XENBUS_CLOSED);
+        CHECK(fake_store_number(FRONT "/state") == XENBUS_INITIALISING);
+        CHECK(fake_granted_count() == 0);
         for (unsigned i = 0; i < sent; i++) {
             CHECK(told[i] == taken[i]);
         }
-        mac_text = round % 2 != 0 ? "00:16:3E:0f:ff:02" : "02:00:00:00:00:07";
-        set_backend_state(XENBUS_INITIALISING);
-        set_backend_state(XENBUS_INIT_WAIT);
-        CHECK(own_state == XENBUS_CONNECTED && link_changes == 1);
-        set_backend_state(XENBUS_CONNECTED);
-        CHECK(link_changes == 2 && net->device.link_up && !net->broken);
+        set_state(XENBUS_INITIALISING);
+        CHECK(link_changes == 1);
+        publish_back_end(round % 2 != 0 ? "00:16:3E:0f:ff:02" : "02:00:00:00:00:07");
+        fake_store_run();
+        CHECK(link_changes == 2 && net->device.link_up && !net->bus.broken);
     }
     CHECK(received_bytes == put && net->device.mac[5] == 2);
-    keep_pages = true;
-    set_backend_state(0);
-    CHECK(net->broken && !net->device.link_up);
-    own_state = 0;
-    set_backend_state(XENBUS_INIT_WAIT);
-    CHECK(own_state == 0);
-    keep_pages = false;
-    free_all();
+    fake_grants[9].kept = true;
+    set_state(XENBUS_CLOSING);
+    set_state(XENBUS_CLOSED);
+    CHECK(net->bus.broken && !net->device.link_up);
+    set_state(XENBUS_INIT_WAIT);
+    CHECK(fake_store_number(FRONT "/state") == XENBUS_CLOSED);
+}
+
+/* The domain sleeps, and wakes up with the same back ends or with others; a detached device may be
+ * attached again. */
+static void check_suspend(void)
+{
+    begin();
+    link_changes = 0;
+    for (unsigned round = 0; round < 6; round++) {
+        bool cancelled = round % 3 == 0, detached = round % 3 == 1;
+        unsigned before = taken[round];
+        send(0, round);
+        CHECK(taken[round] == before + 1);
+        if (detached) {
+            fake_store_set(BACK "/online", "0");
+            set_state(XENBUS_CLOSING);
+            fake_store_set(BACK "/state", NULL);
+            fake_store_run();
+        } else {
+            xenbus_suspend();
+        }
+        CHECK(!net->device.link_up && link_changes == 1 && !send(0, 100));
+        if (!cancelled) {
+            if (!detached) {
+                memset(fake_grants, 0, sizeof(fake_grants));
+            }
+            fake_store_set(FRONT "/state", "1");
+            publish_back_end("02:00:00:00:00:07");
+        }
+        if (!detached) {
+            xenbus_resume(cancelled);
+        }
+        fake_store_run();
+        CHECK(net->device.link_up && link_changes == 2 && !net->bus.broken);
+        CHECK(cancelled || told[round] == taken[round]);
+        link_changes = 0;
+    }
 }
 
 static void fill_randomly(void *at, size_t size)
@@ -428,12 +396,10 @@ static void damage(struct netfront_queue *queue)
 static void check_damage(void)
 {
     unsigned closed = 0;
-    for (unsigned round = 0; round < 1500; round++) {
-        keep_pages = round % 10 == 0;
-        random_store = round % 3 == 0;
-        connect();
+    for (unsigned round = 0; round < 500; round++) {
+        fake_store_spoil = round % 3 == 0 ? spoil : NULL;
+        begin();
         if (net == NULL) {
-            free_all();
             continue;
         }
         link_changes = 0;
@@ -441,6 +407,9 @@ static void check_damage(void)
         CHECK(queues >= 1 && queues <= 2 && net->device.mtu >= 576);
         for (unsigned i = 0; i < FRAMES / 4; i++) {
             unsigned index = dice() % queues;
+            if (round % 10 == 0) {
+                fake_grants[dice() % 1000].kept = dice() % 2 == 0;
+            }
             send(index, i);
             damage(net->queues[index]);
             net->device.operations->poll(&net->device, index, 1 + dice() % 64);
@@ -451,21 +420,335 @@ static void check_damage(void)
         }
         CHECK(link_changes <= 1 && link_changes == net->gone);
         for (unsigned i = 0; i < 8; i++) { /* and its states jump */
-            backend_state = dice() % 8;
-            backend_changed(net);
+            set_state(dice() % 8);
             poll(&net->device, 0, 8);
         }
         closed += link_changes != 0;
-        free_all();
     }
-    CHECK(closed > 500);
-    keep_pages = random_store = false;
+    CHECK(closed > 150);
+    fake_store_spoil = NULL;
 }
 
-int main(void)
+/* Each of what no back end may do closes the device, once, with all told and given back. */
+static void check_each_damage(void)
+{
+    static const char *const ways[] = {"an index beyond what was sent",
+                                       "an index that goes back",
+                                       "an id that there is not",
+                                       "one of a slot that is free",
+                                       "an answer twice",
+                                       "an index beyond the posted pages",
+                                       "a chain of frames without an end",
+                                       "an extra information that does not come",
+                                       "a page that is kept",
+                                       "one of extra information that is kept"};
+    for (unsigned way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
+        begin();
+        link_changes = 0;
+        struct netfront_queue *queue = net->queues[0];
+        struct net_segment segment = {(char[100]){0}, 100};
+        for (uintptr_t frame = 1; frame <= 3; frame++) {
+            CHECK(transmit(&net->device, 0, &segment, 1, &(struct net_offload){0}, (void *)frame) ==
+                  0);
+            taken[frame - 1]++;
+        }
+        flush(&net->device, 0);
+        uint16_t id = queue->tx->entries[1].request.id;
+        uint32_t posted = queue->rx->header.req_prod;
+        for (unsigned i = 0; i < SLOTS; i++) {
+            uint32_t grant = queue->rx->entries[i].request.grant;
+            if (i == 0) {
+                fake_grants[grant].kept = way == 8;
+            } else if (i == 1) {
+                fake_grants[grant].kept = way == 9;
+            }
+            queue->rx->entries[i].response =
+                (struct rx_response){.id = (uint16_t)i,
+                                     .status = 10,
+                                     .flags = way == 6   ? RX_MORE_DATA
+                                              : way == 7 ? RX_EXTRA_INFO
+                                              : way == 9 ? RX_EXTRA_INFO
+                                                         : 0};
+        }
+        struct tx_response answer = {.id = way == 2 ? SLOTS : way == 3 ? (uint16_t)(id + 100) : id};
+        queue->tx->entries[0].response = queue->tx->entries[1].response = answer;
+        queue->tx->header.rsp_prod = way == 0   ? 4
+                                     : way == 1 ? (uint32_t)-1
+                                     : way == 4 ? 2
+                                     : way < 4  ? 1
+                                                : 0;
+        queue->rx->header.rsp_prod = way == 5   ? posted + 1
+                                     : way == 6 ? 90
+                                     : way == 7 ? 1
+                                     : way == 8 ? 1
+                                     : way == 9 ? 2
+                                                : 0;
+        poll(&net->device, 0, 64);
+        CHECK(net->gone && net->bus.broken && link_changes == 1, "%s", ways[way]);
+        CHECK(told[0] + told[1] + told[2] == (way == 4), "%s", ways[way]);
+        CHECK(held_count == 0, "%s", ways[way]);
+        /* It may still leave, and is not let in again; core hears of its frames. */
+        set_state(XENBUS_CLOSING);
+        CHECK(fake_store_number(FRONT "/state") == XENBUS_CLOSED);
+        set_state(XENBUS_CLOSED);
+        CHECK(told[0] == 1 && told[1] == 1 && told[2] == 1, "%s", ways[way]);
+        CHECK(fake_granted_count() == (way >= 8), "%s", ways[way]);
+        set_state(XENBUS_INIT_WAIT);
+        CHECK(fake_store_number(FRONT "/state") == XENBUS_CLOSED && link_changes == 1);
+    }
+}
+
+/* A frame that is not good is dropped and counted; those around it arrive. */
+static void check_bad_frames(void)
+{
+    static const struct {
+        uint16_t offset;
+        int16_t status;
+    } bad[] = {{0, 0}, {0, -1}, {0, INT16_MIN}, {4090, 60}, {0, 4097}, {UINT16_MAX, 1}};
+    begin();
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct rx_ring *ring = net->queues[0]->rx;
+        uint32_t at = ring->header.rsp_prod;
+        uint64_t before = received_bytes;
+        for (unsigned n = 0; n < 3; n++) {
+            struct rx_response good = {.id = (uint16_t)((at + n) % SLOTS), .status = 60};
+            ring->entries[(at + n) % SLOTS].response = good;
+        }
+        ring->entries[(at + 1) % SLOTS].response.offset = bad[i].offset;
+        ring->entries[(at + 1) % SLOTS].response.status = bad[i].status;
+        ring->header.rsp_prod = at + 3;
+        CHECK(poll(&net->device, 0, 64) == 2 && received_bytes == before + 120);
+        CHECK(net->device.statistics.rx_errors == i + 1 && !net->gone);
+    }
+}
+
+/* What it may say of an interface and what it may not. */
+static void check_values(void)
+{
+    static const struct {
+        const char *key, *value;
+        unsigned queues; /* 0: it is not used */
+        unsigned mtu;
+    } cases[] = {
+        {FRONT "/mac", "00:16:3e:00:00:0", 0, 0},
+        {FRONT "/mac", "00:16:3e:00:00:0g", 0, 0},
+        {FRONT "/mac", "00:16:3e:00:00-02", 0, 0},
+        {FRONT "/mac", "00:16:3e:00:00:022", 0, 0},
+        {FRONT "/mac", NULL, 0, 0},
+        {FRONT "/mtu", "9000", 2, 9000},
+        {FRONT "/mtu", "575", 2, 1500},
+        {FRONT "/mtu", "65522", 2, 1500},
+        {FRONT "/mtu", "-1", 2, 1500},
+        {FRONT "/mtu", NULL, 2, 1500},
+        {BACK "/multi-queue-max-queues", "0", 1, 1500},
+        {BACK "/multi-queue-max-queues", "1", 1, 1500},
+        {BACK "/multi-queue-max-queues", "4294967295", 2, 1500},
+        {BACK "/multi-queue-max-queues", "4294967296", 1, 1500},
+        {BACK "/multi-queue-max-queues", "two", 1, 1500},
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct xenbus_device bus = {.path = FRONT, .backend = BACK, .backend_domain = 3};
+        fake_reset();
+        net = NULL;
+        publish_back_end("00:16:3e:00:00:02");
+        fake_store_set(cases[i].key, cases[i].value);
+        CHECK((netfront_connect(&bus) == 0) == (cases[i].queues != 0), "%s=%s", cases[i].key,
+              cases[i].value);
+        CHECK((net == NULL) == (cases[i].queues == 0));
+        CHECK(net == NULL ||
+                  (net->device.queue_count == cases[i].queues && net->device.mtu == cases[i].mtu),
+              "%s=%s", cases[i].key, cases[i].value);
+    }
+}
+
+/* The one that comes has to offer what core has been told. */
+static void check_what_is_less(void)
+{
+    static const char *const keys[] = {"feature-gso-tcpv4", "feature-gso-tcpv6", "feature-sg",
+                                       "feature-ipv6-csum-offload", "multi-queue-max-queues"};
+    for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        char path[64];
+        begin();
+        set_state(XENBUS_CLOSING);
+        set_state(XENBUS_CLOSED);
+        publish_back_end("00:16:3e:00:00:02");
+        format(path, sizeof(path), BACK "/%s", keys[i]);
+        fake_store_set(path, NULL);
+        fake_store_run();
+        CHECK(net->bus.broken && !net->device.link_up, "%s", keys[i]);
+    }
+}
+
+/* --- scripts (netfront.txt) ------------------------------------------------------------------- */
+
+static unsigned queue_index, frames_sent;
+static bool asleep;
+
+static void play_begin(void)
+{
+    fake_reset();
+    fake_back_end = NULL;
+    net = NULL;
+    held_count = queue_index = frames_sent = 0;
+    asleep = false;
+    memset(taken, 0, sizeof(taken));
+    memset(told, 0, sizeof(told));
+    fake_store_set(FRONT "/backend", BACK);
+    fake_store_set(FRONT "/backend-id", "3");
+    fake_store_set(FRONT "/mac", "00:16:3e:00:00:02");
+    fake_store_set(BACK "/online", "1");
+}
+
+static bool script_connects(void)
+{
+    fake_back_end = NULL;
+    if (fake_store_number(BACK "/state") != XENBUS_INIT_WAIT) {
+        return false;
+    }
+    fake_store_set_number(BACK "/state", XENBUS_CONNECTED);
+    return true;
+}
+
+static void script_send(int64_t count)
+{
+    for (; count > 0 && frames_sent < FRAMES; count--) {
+        send(queue_index, frames_sent++);
+    }
+}
+
+static void script_answer(struct netfront_queue *queue)
+{
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (queue->tx_slots[i].used) {
+            uint32_t at = queue->tx->header.rsp_prod++;
+            queue->tx->entries[at % SLOTS].response = (struct tx_response){.id = (uint16_t)i};
+        }
+    }
+}
+
+static void script_receive(struct netfront_queue *queue, int64_t count)
+{
+    for (; count > 0 && queue->rx->header.rsp_prod != queue->rx_prod; count--) {
+        uint32_t at = queue->rx->header.rsp_prod++ % SLOTS;
+        queue->rx->entries[at].response =
+            (struct rx_response){.id = (uint16_t)at, .status = 100, .flags = RX_DATA_VALIDATED};
+    }
+    poll(&net->device, queue->index, 64);
+}
+
+static void script_chain(struct rx_ring *ring, int64_t count)
+{
+    for (; count > 0; count--) {
+        ring->entries[ring->header.rsp_prod++ % SLOTS].response =
+            (struct rx_response){.flags = RX_MORE_DATA, .status = 100};
+    }
+}
+
+/* The steps that are about the rings. */
+static void play_on_rings(const char *word)
+{
+    int64_t number;
+    struct netfront_queue *queue = net->queues[queue_index];
+    struct tx_response *tx = &queue->tx->entries[queue->tx->header.rsp_prod % SLOTS].response;
+    struct rx_response *rx = &queue->rx->entries[queue->rx->header.rsp_prod % SLOTS].response;
+    if (script_number(word, "send:", &number)) {
+        script_send(number);
+    } else if (script_number(word, "receive:", &number)) {
+        script_receive(queue, number % 100);
+    } else if (script_number(word, "release:", &number)) {
+        while (held_count != 0 && number-- > 0) {
+            release_one(dice() % held_count);
+        }
+    } else if (script_number(word, "tx+", &number)) {
+        queue->tx->header.rsp_prod += (uint32_t)number;
+    } else if (script_number(word, "rx+", &number)) {
+        queue->rx->header.rsp_prod += (uint32_t)number;
+    } else if (script_number(word, "tx:", &number)) {
+        queue->tx->header.rsp_prod = (uint32_t)number;
+    } else if (script_number(word, "rx:", &number)) {
+        queue->rx->header.rsp_prod = (uint32_t)number;
+    } else if (script_number(word, "txid:", &number)) {
+        tx->id = (uint16_t)number;
+    } else if (script_number(word, "txstatus:", &number)) {
+        tx->status = (int16_t)number;
+    } else if (script_number(word, "size:", &number)) {
+        *rx = (struct rx_response){.status = (int16_t)number};
+    } else if (script_number(word, "offset:", &number)) {
+        rx->offset = (uint16_t)number;
+    } else if (script_number(word, "flags:", &number)) {
+        rx->flags = (uint16_t)number;
+    } else if (script_number(word, "chain:", &number)) {
+        script_chain(queue->rx, number % 300);
+    } else if (strcmp(word, "noise") == 0) {
+        fill_randomly(queue->rx->entries, sizeof(queue->rx->entries));
+        fill_randomly(queue->tx->entries, sizeof(queue->tx->entries));
+    } else if (strcmp(word, "answer") == 0) {
+        script_answer(queue);
+    } else if (strcmp(word, "poll") == 0) {
+        poll(&net->device, queue_index, 64);
+        enable_interrupt(&net->device, queue_index);
+    }
+}
+
+static void play_step(const char *word)
+{
+    int64_t number;
+    char key[SCRIPT_WORD_MAX + 32];
+    const char *value = strchr(word, '=');
+    struct xenbus_device bus = {.path = FRONT, .backend = BACK, .backend_domain = 3};
+    if (value != NULL) {
+        format(key, sizeof(key), "%s%s%.*s", word[0] == '/' ? FRONT : BACK,
+               word[0] == '/' ? "" : "/", (int)(value - word), word);
+        fake_store_set(key, value[1] != '\0' ? value + 1 : NULL);
+        fake_store_run();
+    } else if (script_number(word, "keep:", &number)) {
+        fake_grants[8 + (uint64_t)number % 200].kept = true;
+    } else if (strcmp(word, "connect") == 0 && net == NULL) {
+        fake_back_end = script_connects;
+        netfront_connect(&bus);
+        fake_back_end = NULL;
+    } else if (strcmp(word, "suspend") == 0 && net != NULL && !asleep) {
+        xenbus_suspend();
+        asleep = true;
+    } else if (strcmp(word, "cancelled") == 0 && asleep) {
+        xenbus_resume(true);
+        asleep = false;
+    } else if (strcmp(word, "restore") == 0 && asleep) {
+        memset(fake_grants, 0, sizeof(fake_grants));
+        xenbus_resume(false);
+        fake_store_run();
+        asleep = false;
+    } else if (script_number(word, "queue:", &number) && net != NULL) {
+        queue_index = (unsigned)number % net->device.queue_count;
+    } else if (net != NULL) {
+        play_on_rings(word);
+    }
+}
+
+/* Whatever came before, a detach ends it: each frame has been told. */
+static void play_end(void)
+{
+    if (net != NULL && !asleep) {
+        fake_store_set(BACK "/state", NULL);
+        fake_store_run();
+        for (unsigned i = 0; i < FRAMES; i++) {
+            CHECK(told[i] == taken[i]);
+        }
+    }
+}
+
+int main(int count, char **arguments)
 {
     check_proper();
     check_reconnect();
+    check_suspend();
+    check_values();
+    check_what_is_less();
+    check_bad_frames();
+    check_each_damage();
     check_damage();
+    script_play_all(SCRIPTS, &(struct script_player){play_begin, play_step, play_end},
+                    count > 1 ? (unsigned)strtoul(arguments[1], NULL, 10) : 2000, &seed);
+    fake_reset();
     return 0;
 }

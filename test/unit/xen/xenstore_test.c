@@ -238,6 +238,12 @@ static void check_watches(void)
     put_answer(XS_WATCH_EVENT, "path\0abcdef", 11);
     put_answer(XS_WATCH_EVENT, "no token", 8);
     CHECK(!xenstore_wait(has_changed, NULL, 1000) && changes == 0);
+    value = "OK";
+    xenstore_unwatch(changed, &changes); /* there is none */
+    CHECK(asked.type == XS_WATCH && !list_empty(&store.watches));
+    xenstore_unwatch(changed, NULL);
+    CHECK(asked.type == XS_UNWATCH && strcmp(requested, "path") == 0 &&
+          strcmp(requested + 5, token) == 0 && list_empty(&store.watches));
 }
 
 static void check_damage(void)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 // Disk works on a raw disk or a file on one: disk write DEVICE, disk errors FILE, disk write-errors
-// DEVICE, disk random FILE, disk large FILE, disk gone DEVICE FILE.
+// DEVICE, disk random FILE, disk large FILE, disk gone DEVICE FILE, disk survive DEVICE.
 package main
 
 import (
@@ -38,7 +38,7 @@ const (
 	blkSszGet    = 0x1268
 	blkRoGet     = 0x125e
 	blkDiscard   = 0x1277
-	blkFlsBuf    = 0x1261
+	blkFlushBuf  = 0x1261
 	blkZeroOut   = 0x127f
 )
 
@@ -148,7 +148,7 @@ func writeErrors(path string) {
 		}
 	}
 	fmt.Println("bad", bad, "sync", errors.Is(file.Sync(), syscall.EIO), file.Sync())
-	check(ioctl(file, blkFlsBuf, nil))
+	check(ioctl(file, blkFlushBuf, nil))
 	wrong := 0
 	piece := make([]byte, 4096)
 	for i := range 32 {
@@ -270,7 +270,7 @@ func gone(device, path string) {
 					return
 				}
 				if count%8 == 0 {
-					ioctl(disk, blkFlsBuf, nil)
+					ioctl(disk, blkFlushBuf, nil)
 				}
 				if count == 8 && i == 0 {
 					fmt.Println("reading")
@@ -297,6 +297,53 @@ func gone(device, path string) {
 	fmt.Scanln()
 }
 
+// Many goroutines write and read their parts of a disk, round after round, until that fails for good.
+func survive(path string) {
+	const workers, region = 8, 160 << 10
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	check(err)
+	all := func(work func(at int, piece []byte) error, round int) {
+		var group sync.WaitGroup
+		for i := range workers {
+			group.Add(1)
+			go func() {
+				defer group.Done()
+				random := rand.New(rand.NewSource(int64(round*workers + i)))
+				for done := 0; done < region; {
+					piece := make([]byte, min(512*(1+random.Intn(99)), region-done))
+					random.Read(piece)
+					if err := work(i*region+done, piece); err != nil {
+						fmt.Println("failed:", err, errors.Is(err, syscall.EIO))
+						os.Exit(0)
+					}
+					done += len(piece)
+				}
+			}()
+		}
+		group.Wait()
+	}
+	for round := 1; ; round++ {
+		all(func(at int, piece []byte) error {
+			_, err := file.WriteAt(piece, int64(at))
+			if err == nil && at%7 == 0 {
+				err = file.Sync()
+			}
+			return err
+		}, round)
+		ioctl(file, blkFlushBuf, nil) // what is read now comes from the disk
+		all(func(at int, piece []byte) error {
+			found := make([]byte, len(piece))
+			_, err := file.ReadAt(found, int64(at))
+			if err == nil && !bytes.Equal(found, piece) {
+				fmt.Println("wrong contents at", at)
+				os.Exit(1)
+			}
+			return err
+		}, round)
+		fmt.Println("round", round)
+	}
+}
+
 func main() {
 	switch os.Args[1] {
 	case "write":
@@ -313,5 +360,7 @@ func main() {
 		gone(os.Args[2], os.Args[3])
 	case "large":
 		large(os.Args[2])
+	case "survive":
+		survive(os.Args[2])
 	}
 }
