@@ -9,6 +9,8 @@ int command_build(char **words);
 int command_run(char **words);
 /* A file system image for the root of `exec`, instead of the current folder's files. */
 #define EXEC_FILES "UNIGORNEL_EXEC_FILES"
+#define EXEC_PLATFORM "UNIGORNEL_EXEC_PLATFORM"
+#define XEN_RUN "UNIGORNEL_XEN_RUN"
 int command_exec(char **words);
 int command_test(char **words);
 int command_image(char **words);

@@ -9,7 +9,9 @@
 #include "tools/build.h"
 #include "tools/commands.h"
 #include "tools/link.h"
+#include "tools/mkfs.h"
 #include "tools/run.h"
+#include "tools/stage.h"
 #include "tools/std.h"
 
 #define DEFAULT_MEMORY "2G"
@@ -24,7 +26,11 @@ const struct option_table exec_options = {
         "UNIGORNEL_EXEC_MEMORY (2G) and\n"
         "UNIGORNEL_EXEC_CPUS (the host's, at most 4) change the defaults. The program sees the "
         "module that the\ncurrent folder belongs to, and what it writes there stays; " EXEC_FILES
-        " (of unigornel mkfs)\nis its root instead, and what it writes is lost.",
+        " (of unigornel mkfs)\nis its root instead, and what it writes is lost. With " EXEC_PLATFORM
+        "=xen-pv or xen-pvh it runs\nas a domain, which keeps nothing: " XEN_RUN
+        " is a shell command that gets a configuration for\nxl create, copies the domain's "
+        "console to its output and ends with the program's status, such as\n"
+        "test/qemu/xen/run.py.",
     .specs = run_specs,
     .count = RUN_OPTION_COUNT,
 };
@@ -62,6 +68,13 @@ static long default_cpus(void)
 /* --- what the program sees of the host
  * -----------------------------------------------------------------------------------
  */
+
+struct exec_request {
+    const char *program;   /* its file, without links */
+    const char *directory; /* where it begins */
+    const char *root;      /* a file system for it; NULL: none is given */
+    const char *image;
+};
 
 /* Where the folder of the program's file is seen when it is in none of those that are shared. */
 #define PROGRAM_FOLDER "/run/program"
@@ -133,11 +146,11 @@ static int share(struct machine *machine, const char *folder, const char *seen, 
     return result;
 }
 
-/* Shares by 9P what the program may look for. `program`: its file, without links; `files`: there is
- * a root for it, which has all but that. */
-static int share_files(struct machine *machine, const char *directory, const char *program,
-                       bool files)
+/* Shares by 9P what the program may look for. A root that is given has all but its own file. */
+static int share_files(struct machine *machine, const struct exec_request *request)
 {
+    const char *directory = request->directory, *program = request->program;
+    bool files = request->root != NULL;
     char *module = module_of(directory), *zones = time_zones(), *folder = copy_string(program);
     bool shared = !files && can_share(module);
     int result = shared ? share(machine, module, module, true) : 0;
@@ -158,6 +171,126 @@ static int share_files(struct machine *machine, const char *directory, const cha
     free(zones);
     free(folder);
     return result;
+}
+
+static int run_in_qemu(const struct exec_request *request, struct run_settings *settings)
+{
+    struct machine *machine = &settings->machine;
+    if (share_files(machine, request) < 0)
+        return STATUS_FAILED;
+    arguments_addf(&machine->kernel_words, "root=%s", request->root ? "initrd" : "none");
+    machine->image = request->image;
+    machine->initrd = request->root;
+    return run_machine(settings);
+}
+
+/* --- as a domain of Xen
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Makes a disk image of the folder `stage`, and the domain's next disk of that. */
+static int add_staged_disk(struct arguments *xen, const char *stage)
+{
+    char *image = format_string("%s.erofs", stage);
+    int result = make_directories(stage) < 0 ? -1 : make_file_system(stage, image, false);
+    remove_tree(stage);
+    arguments_addf(xen, "--disk=%s,ro", image);
+    free(image);
+    return result;
+}
+
+/* Shows what share_files does, by disks: a domain has no 9P. Adds options of `unigornel xen` and
+ * words for the kernel. */
+static int add_disks(const struct exec_request *request, struct arguments *xen,
+                     struct arguments *words)
+{
+    char *folder = temporary_directory();
+    if (!folder)
+        return -1;
+    char *files = format_string("%s/files", folder), *own = format_string("%s/program", folder);
+    char *module = module_of(request->directory), *zones = time_zones();
+    int result = 0;
+    arguments_add(words, "root=xvda");
+    arguments_add(words, "mount=xvdb:" PROGRAM_FOLDER);
+    arguments_addf(words, "exe=" PROGRAM_FOLDER "%s", request->program);
+    if (request->root)
+        arguments_addf(xen, "--disk=%s,ro", request->root);
+    else if (stage_copy(module, files) < 0 || (zones && stage_copy(zones, files) < 0))
+        result = -1;
+    else
+        result = add_staged_disk(xen, files);
+    if (result == 0)
+        result = stage_copy(request->program, own) < 0 ? -1 : add_staged_disk(xen, own);
+    free(module);
+    free(zones);
+    free(own);
+    free(files);
+    free(folder);
+    return result;
+}
+
+/* Has XEN_RUN run the configuration, for at most `timeout` seconds (0: for ever). The exit status
+ * of the whole command. */
+static int run_configuration(const char *path, long timeout)
+{
+    const char *run = getenv(XEN_RUN);
+    char *script = format_string("%s \"$1\"", run);
+    struct arguments words = {0};
+    if (timeout) {
+        arguments_add(&words, "timeout");
+        arguments_addf(&words, "%ld", timeout);
+    }
+    arguments_add(&words, "sh");
+    arguments_add(&words, "-c");
+    arguments_add(&words, script);
+    arguments_add(&words, "sh");
+    arguments_add(&words, path);
+    int status = run_command(&(struct command){.words = words.items});
+    arguments_free(&words);
+    free(script);
+    return status < 0 ? STATUS_FAILED : status;
+}
+
+static int run_domain(const struct exec_request *request, struct run_settings *settings,
+                      const char *type)
+{
+    struct machine *machine = &settings->machine;
+    struct arguments xen = {0};
+    const char *run = getenv(XEN_RUN);
+    if (!run || !*run)
+        return fail("exec: " EXEC_PLATFORM " wants " XEN_RUN ", a command that runs a domain"),
+               STATUS_USAGE;
+    char *path = format_string("%s.cfg", request->image);
+    arguments_addf(&xen, "--type=%s", type);
+    arguments_addf(&xen, "--name=%s.%d", base_name(request->program), (int)getpid());
+    arguments_addf(&xen, "-o=%s", path);
+    arguments_addf(&xen, "-m=%s", machine->memory);
+    arguments_addf(&xen, "--smp=%ld", machine->cpus);
+    int status = STATUS_FAILED;
+    if (add_disks(request, &xen, &machine->kernel_words) == 0) {
+        char *line = guest_command_line(machine);
+        arguments_addf(&xen, "--append=%s", line);
+        free(line);
+        arguments_add(&xen, request->image);
+        status = command_xen(xen.items);
+    }
+    if (status == 0)
+        status = run_configuration(path, settings->timeout);
+    arguments_free(&xen);
+    free(path);
+    return status;
+}
+
+/* "pv", "pvh", "" for QEMU, or NULL after a message. */
+static const char *domain_type(void)
+{
+    const char *platform = getenv(EXEC_PLATFORM);
+    if (!platform || !*platform || strcmp(platform, "kvm") == 0)
+        return "";
+    if (strcmp(platform, "xen-pv") == 0 || strcmp(platform, "xen-pvh") == 0)
+        return platform + strlen("xen-");
+    fail(EXEC_PLATFORM "=%s: give kvm, xen-pv or xen-pvh", platform);
+    return NULL;
 }
 
 int command_exec(char **words)
@@ -189,6 +322,9 @@ int command_exec(char **words)
     struct machine *machine = &settings.machine;
     if (machine_check(machine) < 0)
         return STATUS_USAGE;
+    const char *type = domain_type();
+    if (!type)
+        return STATUS_USAGE;
     char *directory = current_directory();
     if (*directory != '/') {
         free(directory);
@@ -196,21 +332,19 @@ int command_exec(char **words)
     }
     char *folder = temporary_directory();
     char *image = folder ? format_string("%s/image.elf", folder) : NULL, *file = real_path(program);
+    struct exec_request request = {
+        .program = file, .directory = directory, .root = given, .image = image};
     int status = STATUS_FAILED;
     if (image &&
-        link_files(program, base_name(program), NULL, &(struct link_options){0}, image) == 0 &&
-        share_files(machine, directory, file, given != NULL) == 0) {
+        link_files(program, base_name(program), NULL, &(struct link_options){0}, image) == 0) {
         for (char **variable = environ; *variable; variable++) {
             if (is_passed_on(*variable))
                 arguments_addf(&machine->kernel_words, "env.%s", *variable);
         }
-        arguments_addf(&machine->kernel_words, "root=%s", given ? "initrd" : "none");
         arguments_addf(&machine->kernel_words, "cwd=%s", directory);
         for (char **word = &words[cursor.at + 1]; *word; word++)
             arguments_add(&machine->program_words, *word);
-        machine->image = image;
-        machine->initrd = given;
-        status = run_machine(&settings);
+        status = *type ? run_domain(&request, &settings, type) : run_in_qemu(&request, &settings);
     }
     arguments_free(&machine->kernel_words);
     arguments_free(&machine->program_words);

@@ -45,7 +45,9 @@ enum {
 
 static const struct option_spec std_specs[STD_OPTIONS] = {
     [STD_CPUS] = {"--cpus", "N,N", "numbers of CPUs to run with (default: 1,4)", NULL},
-    [STD_PLATFORM] = {"--platform", "NAME", "kvm (default: a guest in QEMU), or host: as a process",
+    [STD_PLATFORM] = {"--platform", "NAME",
+                      "kvm (default: a guest in QEMU), xen-pv or xen-pvh (a domain, see unigornel "
+                      "exec --help), or host: as a process",
                       NULL},
     [STD_RUN] = {"--run", "REGEXP", "only tests that match, as for go test", NULL},
     [STD_SHORT] = {"--short", NULL, "have long tests shorten themselves, as for go test", NULL},
@@ -75,12 +77,13 @@ const struct option_table std_options = {
 #define MOST_CPU_COUNTS 8
 
 struct settings {
-    const char *run, *memory, *json, *junit, *logs, *compare;
+    const char *platform, *run, *memory, *json, *junit, *logs, *compare;
     char *exceptions;
     long cpus[MOST_CPU_COUNTS];
     size_t cpu_counts;
     long jobs, timeout;
-    bool is_short, host, verbose;
+    bool host; /* platform */
+    bool is_short, verbose;
 };
 
 enum state { WAITING, WORKING, DONE };
@@ -136,16 +139,25 @@ static int parse_cpus(struct settings *settings, const char *value)
     return result == 0 && !settings->cpu_counts ? fail("--cpus: give a number") : result;
 }
 
+static int parse_platform(struct settings *settings, const char *value)
+{
+    static const char *const names[] = {"kvm", "xen-pv", "xen-pvh", "host"};
+    settings->platform = NULL;
+    settings->host = strcmp(value, "host") == 0;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        if (strcmp(value, names[i]) == 0)
+            settings->platform = names[i];
+    }
+    return settings->platform ? 0 : fail("--platform %s: give kvm, xen-pv, xen-pvh or host", value);
+}
+
 static int apply_option(struct settings *settings, int option, const char *value)
 {
     switch (option) {
     case STD_CPUS:
         return parse_cpus(settings, value);
     case STD_PLATFORM:
-        settings->host = strcmp(value, "host") == 0;
-        return settings->host || strcmp(value, "kvm") == 0
-                   ? 0
-                   : fail("--platform %s: give kvm or host", value);
+        return parse_platform(settings, value);
     case STD_RUN:
         settings->run = value;
         return 0;
@@ -374,6 +386,7 @@ static int start_run(struct suite *suite, size_t index)
         setenv(EXEC_FILES, suite->root, 1);
     }
     if (!settings->host) {
+        setenv(EXEC_PLATFORM, settings->platform, 1);
         char *self = own_path();
         arguments_add(&words, self);
         free(self);
@@ -548,7 +561,7 @@ static int write_reports(const struct suite *suite, double seconds)
 {
     struct buffer text = {0};
     struct report_facts facts = {.go_version = suite->go.version,
-                                 .platform = suite->settings.host ? "host" : "kvm",
+                                 .platform = suite->settings.platform,
                                  .is_short = suite->settings.is_short};
     clear_progress();
     report_sum(&text, suite->runs, suite->run_count, seconds);
@@ -629,7 +642,8 @@ int command_test_std(char **words)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     struct suite suite = {
-        .settings = {.cpus = {1, 4},
+        .settings = {.platform = "kvm",
+                     .cpus = {1, 4},
                      .cpu_counts = 2,
                      .jobs = processors < 1 ? 1 : processors,
                      .timeout = DEFAULT_TIMEOUT,

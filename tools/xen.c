@@ -61,7 +61,8 @@ const struct option_table xen_options = {
 
 #define MEMORY_MIN_MIB 8
 #define DISKS_MAX 16
-#define CPUS_MAX 64 /* HAL_MAX_CPUS */
+#define CPUS_MAX 64      /* HAL_MAX_CPUS */
+#define PV_LINE_MAX 1023 /* xen/include/public/xen.h, MAX_GUEST_CMDLINE; xl cuts the rest off */
 
 struct domain {
     const char *output, *name, *type, *files;
@@ -142,9 +143,13 @@ static int append_domain(struct buffer *out, const struct domain *domain)
         (machine->initrd && append_path(out, "ramdisk", machine->initrd) < 0))
         return -1;
     char *line = guest_command_line(machine);
-    if (*line)
+    size_t length = strlen(line);
+    if (length)
         append_setting(out, "cmdline", line);
     free(line);
+    if (length > PV_LINE_MAX && strcmp(domain->type, "pv") == 0)
+        return fail("xen: the command line has %zu bytes, and a domain of the type pv gets %d",
+                    length, PV_LINE_MAX);
     buffer_append_format(out, "memory = %lu\nvcpus = %ld\n",
                          (unsigned long)(memory_size(machine->memory) >> 20), machine->cpus);
     if (machine->disks.count && append_disks(out, &machine->disks) < 0)

@@ -15,6 +15,7 @@ import pytest
 import guest
 import platforms
 from xen.lab import Lab
+from xen.run import Server
 
 # What `image("hello")` means: the folders that programs are looked for in.
 PROGRAMS = (guest.ROOT / "examples", pathlib.Path(__file__).parent / "programs")
@@ -93,6 +94,12 @@ def lab():
     made = Lab(guest.BUILD / "xen")
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def domains_of_exec(lab):
+    """The environment in which `unigornel exec` runs domains in the laboratory."""
+    return Server(lab).environment
 
 
 @pytest.fixture(params=["pv", "pvh"])

@@ -48,6 +48,36 @@ def test_modules():
     assert all(package in done.stdout for package in MODULE_PACKAGES)
 
 
+@pytest.mark.xdist_group("xen")
+@pytest.mark.parametrize("platform_name", ("xen-pv", "xen-pvh"))
+def test_in_domains(platform_name, domains_of_exec, tmp_path):
+    """One package of the standard library, whose root is GOROOT, and one of a module, whose root
+    is the module; test/qemu/xen/run.py runs more."""
+    (tmp_path / "go.mod").write_text("module small\n\ngo 1.24\n")
+    (tmp_path / "beside").write_text("the module's own file")
+    (tmp_path / "small_test.go").write_text(
+        """package small
+
+import ("bytes"; "os"; "testing")
+
+func TestFiles(t *testing.T) {
+    if text, err := os.ReadFile("beside"); string(text) != "the module's own file" { t.Error(err) }
+    self, err := os.ReadFile("/proc/self/exe")
+    if !bytes.HasPrefix(self, []byte("\\x7fELF")) { t.Error(err) }
+    if err := os.WriteFile("new", nil, 0o600); err != nil { t.Error(err) }
+}
+func TestBad(t *testing.T) { print("no newline"); t.Error("said") }
+"""
+    )
+    words = ("test", "std", "--short", "-v", "-j", 1, "--cpus", 2, "-m", "1G")
+    options = {"folder": tmp_path, "env": domains_of_exec, "timeout": 600}
+    done = guest.tool_result(*words, "--platform", platform_name, "go/build/constraint", **options)
+    assert done.status == 0 and " 89     89 " in done.stdout, done.stdout
+    done = guest.tool_result(*words, "--platform", platform_name, ".", **options)
+    assert done.status == 1 and "failed: TestBad" in done.stdout, done.stdout
+    assert "2 tests, 1 passed, 1 failed" in done.stdout and not (tmp_path / "new").exists()
+
+
 def test_reports(tmp_path):
     """A module of the user's own: what fails, what is listed and fails, what is listed and passes,
     and what ends the whole binary."""

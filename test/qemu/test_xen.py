@@ -181,6 +181,7 @@ def test_the_configuration_that_the_tool_writes(image, tmp_path):
         (("--smp", "65"), "from 1 to 64"),
         (("--net", "user"), "give bridge"),
         (("--disk", "nowhere"), "cannot be found"),
+        (("--env", "A=" + 1024 * "x"), "gets 1023"),
     ),
 )
 def test_configurations_that_the_tool_refuses(image, tmp_path, words, complaint):

@@ -49,18 +49,23 @@ class Streams:
 
     def __init__(self, said):
         streams = {"O": bytearray(), "E": bytearray()}
-        now, at = streams["E"], 0
+        now, at, merged = streams["E"], 0, bytearray()
+
+        def add(some):
+            now.extend(some)
+            merged.extend(some)
+
         self.status = None
         while at < len(said):
             escape = said.find(self.ESCAPE, at)
             if escape < 0 or escape + 1 >= len(said):
-                now += said[at:] if escape < 0 else said[at:escape]
+                add(said[at:] if escape < 0 else said[at:escape])
                 break
-            now += said[at:escape]
+            add(said[at:escape])
             kind = chr(said[escape + 1])
             at = escape + 2
             if said[escape + 1] == self.ESCAPE:
-                now.append(self.ESCAPE)
+                add(b"\x10")
             elif kind in streams:
                 now = streams[kind]
             else:  # a record: X, the status; B, the program begins
@@ -71,6 +76,7 @@ class Streams:
                     self.status = int(said[at:end])
                 at = end + 1
         self.out, self.err = bytes(streams["O"]), bytes(streams["E"])
+        self.merged = bytes(merged)  # in the order in which they came
 
 
 class Domain:
@@ -160,9 +166,10 @@ class Domain:
 
 
 class Lab:
-    def __init__(self, folder):
-        """Boots; `folder` is what the host and dom0 share. The host reaches port 8080 of GUEST, by
-        way of dom0's bridge, at 127.0.0.1 and `port`, by TCP: QEMU drops the answers to datagrams."""
+    def __init__(self, folder, memory=MEMORY):
+        """Boots; `folder` is what the host and dom0 share, `memory` the machine's in MiB. The host
+        reaches port 8080 of GUEST, by way of dom0's bridge, at 127.0.0.1 and `port`, by TCP: QEMU
+        drops the answers to datagrams."""
         self.folder = pathlib.Path(folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "console").mkdir(parents=True)
@@ -185,7 +192,7 @@ class Lab:
         self.process = subprocess.Popen(
             [
                 *("qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", CPU),
-                *("-m", str(MEMORY), "-display", "none", "-nodefaults", "-no-reboot"),
+                *("-m", str(memory), "-display", "none", "-nodefaults", "-no-reboot"),
                 *("-kernel", made / "xen", "-append", xen),
                 *("-initrd", f"{made / 'dom0'} console=hvc0 quiet,{made / 'initramfs'}"),
                 *("-serial", f"file:{self.folder / 'xen.log'}"),
