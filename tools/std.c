@@ -528,10 +528,22 @@ static int start_next(struct suite *suite)
     return 1;
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void note_interruption(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+/* Runs all, or until SIGINT or SIGTERM comes. 0, or -1 after a message. */
 static int run_all(struct suite *suite)
 {
     long working = 0;
-    while (suite->done < suite->run_count) {
+    struct sigaction action = {.sa_handler = note_interruption};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    while (suite->done < suite->run_count && !interrupted) {
         int started = 0;
         while (working < suite->settings.jobs && (started = start_next(suite)) == 0)
             working++;
@@ -542,12 +554,24 @@ static int run_all(struct suite *suite)
         pid_t child = waitpid(-1, &raw, 0);
         if (child < 0 && errno != EINTR)
             return fail("waitpid: %s", strerror(errno));
-        if (child > 0) {
+        if (child > 0 && !interrupted) {
             child_ended(suite, child, raw);
             working--;
         }
     }
     return 0;
+}
+
+/* The runs that have ended; the caller frees the array, not what is in it. */
+static struct package_run *ended_runs(const struct suite *suite)
+{
+    struct package_run *ended = allocate((suite->done + 1) * sizeof(*ended));
+    size_t count = 0;
+    for (size_t i = 0; i < suite->run_count; i++) {
+        if (suite->run_jobs[i].state == DONE)
+            ended[count++] = suite->runs[i];
+    }
+    return ended;
 }
 
 static int write_report(const char *path, struct buffer *text)
@@ -563,20 +587,25 @@ static int write_reports(const struct suite *suite, double seconds)
     struct report_facts facts = {.go_version = suite->go.version,
                                  .platform = suite->settings.platform,
                                  .is_short = suite->settings.is_short};
+    struct package_run *runs = ended_runs(suite);
     clear_progress();
-    report_sum(&text, suite->runs, suite->run_count, seconds);
+    report_sum(&text, runs, suite->done, seconds);
+    if (interrupted)
+        buffer_append_format(&text, "interrupted: %zu of %zu packages have run\n", suite->done,
+                             suite->run_count);
     fputs(text.bytes, stdout);
     buffer_free(&text);
     int result = 0;
     if (suite->settings.json) {
-        report_json(&text, &facts, suite->runs, suite->run_count, &suite->exceptions);
+        report_json(&text, &facts, runs, suite->done, &suite->exceptions);
         result |= write_report(suite->settings.json, &text);
     }
     if (suite->settings.junit) {
-        report_junit(&text, suite->runs, suite->run_count, &suite->exceptions);
+        report_junit(&text, runs, suite->done, &suite->exceptions);
         result |= write_report(suite->settings.junit, &text);
     }
-    return result;
+    free(runs);
+    return interrupted ? -1 : result;
 }
 
 static int run_suite(struct suite *suite, char **patterns)

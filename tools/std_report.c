@@ -315,15 +315,38 @@ void report_sum(struct buffer *out, const struct package_run *runs, size_t count
  * ---------------------------------------------------------------------------------------------------------
  */
 
+/* The length of the sequence of UTF-8 that the text begins with when it is one of more than one
+ * byte, as RFC 3629, 4 has them; else 0. */
+static size_t utf8_sequence(const char *text)
+{
+    const unsigned char *byte = (const unsigned char *)text;
+    size_t length = byte[0] >= 0xc2 && byte[0] < 0xe0   ? 2
+                    : byte[0] >> 4 == 0xe               ? 3
+                    : byte[0] >= 0xf0 && byte[0] < 0xf5 ? 4
+                                                        : 0;
+    for (size_t i = 1; i < length; i++) {
+        if (byte[i] >> 6 != 2)
+            return 0;
+    }
+    /* Too long a form, surrogates, beyond U+10FFFF; and U+FFFE and U+FFFF, not for XML. */
+    bool wrong = (byte[0] == 0xe0 && byte[1] < 0xa0) || (byte[0] == 0xed && byte[1] > 0x9f) ||
+                 (byte[0] == 0xf0 && byte[1] < 0x90) || (byte[0] == 0xf4 && byte[1] > 0x8f) ||
+                 (byte[0] == 0xef && byte[1] == 0xbf && byte[2] > 0xbd);
+    return wrong ? 0 : length;
+}
+
 static void append_json_string(struct buffer *out, const char *text)
 {
     buffer_append_string(out, "\"");
-    for (; *text; text++) {
+    for (size_t length; *text; text += length ? length : 1) {
         unsigned char byte = (unsigned char)*text;
-        if (byte == '"' || byte == '\\')
+        length = utf8_sequence(text);
+        if (length)
+            buffer_append(out, text, length);
+        else if (byte == '"' || byte == '\\')
             buffer_append_format(out, "\\%c", byte);
         else if (byte < 32 || byte > 126)
-            buffer_append_format(out, "\\u%04x", byte); /* bytes, read as Latin-1 */
+            buffer_append_format(out, "\\u%04x", byte); /* a stray byte, read as Latin-1 */
         else
             buffer_append(out, text, 1);
     }
@@ -384,9 +407,12 @@ void report_json(struct buffer *out, const struct report_facts *facts,
 /* XML 1.0, 2.2 and 2.4: other control characters cannot be written at all. */
 static void append_xml(struct buffer *out, const char *text)
 {
-    for (; *text; text++) {
+    for (size_t length; *text; text += length ? length : 1) {
         unsigned char byte = (unsigned char)*text;
-        if (byte == '<')
+        length = utf8_sequence(text);
+        if (length)
+            buffer_append(out, text, length);
+        else if (byte == '<')
             buffer_append_string(out, "&lt;");
         else if (byte == '&')
             buffer_append_string(out, "&amp;");
@@ -435,7 +461,8 @@ void report_junit(struct buffer *out, const struct package_run *runs, size_t cou
         append_xml(out, run->package);
         buffer_append_format(
             out, "\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\" errors=\"%d\" time=\"%.2f\">\n",
-            run_count(run), run->counts[VERDICT_FAILED] + run->counts[VERDICT_SURPRISE],
+            run_count(run) + (run->trouble != NULL),
+            run->counts[VERDICT_FAILED] + run->counts[VERDICT_SURPRISE],
             run->counts[VERDICT_SKIPPED] + run->counts[VERDICT_EXCEPTED], run->trouble != NULL,
             run->seconds);
         buffer_append_format(
@@ -443,10 +470,12 @@ void report_junit(struct buffer *out, const struct package_run *runs, size_t cou
             run->cpus);
         for (size_t j = 0; j < run->log.count; j++)
             append_junit_test(out, run, &run->log.results[j], list);
-        if (run->trouble) {
-            buffer_append_string(out, "    <system-err>");
+        if (run->trouble) { /* a case of its own: what reads the file may look at nothing else */
+            buffer_append_string(out, "    <testcase classname=\"");
+            append_xml(out, run->package);
+            buffer_append_string(out, "\" name=\"(package)\"><error>");
             append_xml(out, run->trouble);
-            buffer_append_string(out, "</system-err>\n");
+            buffer_append_string(out, "</error></testcase>\n");
         }
         buffer_append_string(out, "  </testsuite>\n");
     }

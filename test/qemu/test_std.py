@@ -4,6 +4,7 @@ runs all of them."""
 
 import json
 import pathlib
+import signal
 import xml.etree.ElementTree
 
 import pytest
@@ -128,6 +129,8 @@ func TestKills(t *testing.T) { os.Exit(3) }
 
     done = run(("TestExec exec", "TestBad exec"))
     assert done.status == 1 and "did not end: TestKills" in done.stdout
+    (suite,) = xml.etree.ElementTree.parse(junit).getroot()
+    assert suite.get("errors") == "1" and suite.find("testcase/error") is not None
 
     done = run((), "--run", "Good")
     assert done.status == 0 and verdicts() == {"TestGood": "passed"}
@@ -139,3 +142,26 @@ func TestKills(t *testing.T) { os.Exit(3) }
     linux = table.rename(tmp_path / "linux.json")
     done = run((), "--run", "Bad", "--compare", linux)
     assert done.status == 0 and verdicts()["TestBad/sub"] == "excepted"
+
+
+def test_an_interrupted_run_reports(tmp_path):
+    """What has ended by then is in the table and in the file."""
+    (tmp_path / "go.mod").write_text("module small\n\ngo 1.24\n")
+    for name, body in (("a", ""), ("b", "select {}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "one_test.go").write_text(
+            f'package {name}\n\nimport "testing"\n\nfunc TestOne(t *testing.T) {{ {body} }}\n'
+        )
+    table = tmp_path / "out.json"
+    process = guest.start(
+        *(guest.UNIGORNEL, "test", "std", "--platform", "host", "--cpus", 1, "-j", 1),
+        *("--json", table, "./a", "./b"),
+        folder=tmp_path,
+    )
+    assert process.stdout.readline().startswith(b"package")
+    assert process.stdout.readline().startswith(b"small/a")
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=guest.TIMEOUT)
+    assert process.returncode == 1 and b"interrupted: 1 of 2 packages" in stdout
+    (only,) = json.loads(table.read_text())["packages"]
+    assert only["package"] == "small/a" and only["good"]

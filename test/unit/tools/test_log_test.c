@@ -125,8 +125,31 @@ static void test_compared(void)
     EXPECT(list.count == 0);
 }
 
+/* What the files say of bytes that are not ASCII: UTF-8 as it is, the rest one by one. */
+static void test_bytes(void)
+{
+    static const char log[] =
+        M "=== RUN   TestA\n\u00e9 \u20ac \U0001f600 \xff \xe9x \xc0\x80 \xed\xa0\x80 "
+          "\xf4\x90\x80\x80 \xef\xbf\xbf \xe2\x82\n" M "--- FAIL: TestA (0.00s)\n";
+    static const char json_text[] =
+        "\u00e9 \u20ac \U0001f600 \\u00ff \\u00e9x \\u00c0\\u0080 \\u00ed\\u00a0\\u0080 "
+        "\\u00f4\\u0090\\u0080\\u0080 \\u00ef\\u00bf\\u00bf \\u00e2\\u0082\\u000a";
+    struct exception_list none = {0};
+    struct package_run run = {.package = "p"};
+    struct buffer json = {0}, junit = {0};
+    test_log_read(&run.log, log, sizeof(log) - 1);
+    report_json(&json, &(struct report_facts){"go1", "host", false}, &run, 1, &none);
+    EXPECT(strstr(json.bytes, json_text));
+    report_junit(&junit, &run, 1, &none);
+    EXPECT(strstr(junit.bytes, ">\u00e9 \u20ac \U0001f600 &#255; &#233;x &#192;&#128; "));
+    buffer_free(&json);
+    buffer_free(&junit);
+    test_log_free(&run.log);
+}
+
 int main(void)
 {
+    test_bytes();
     test_reading();
     test_compared();
     test_verdicts();
