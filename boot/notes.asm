@@ -19,6 +19,7 @@ XEN_ELFNOTE_GUEST_OS equ 6
 XEN_ELFNOTE_LOADER equ 8
 XEN_ELFNOTE_PAE_MODE equ 9
 XEN_ELFNOTE_L1_MFN_VALID equ 13
+XEN_ELFNOTE_SUSPEND_CANCEL equ 14
 XEN_ELFNOTE_PHYS32_ENTRY equ 18
 
 section .multiboot2 progbits alloc noexec nowrite align=8
@@ -69,6 +70,7 @@ section .note.xen note alloc noexec nowrite align=4
     NOTE_TEXT XEN_ELFNOTE_GUEST_OS, "unigornel"
     NOTE_TEXT XEN_ELFNOTE_LOADER, "generic"
     NOTE_TEXT XEN_ELFNOTE_PAE_MODE, "yes"
+    NOTE_NUMBER XEN_ELFNOTE_SUSPEND_CANCEL, 1
     ; A page-table entry is valid when its present bit is set: mask, then value.
     dd 4, 16, XEN_ELFNOTE_L1_MFN_VALID
     db "Xen", 0

@@ -80,7 +80,10 @@ int __vdso_clock_gettime(int clock, struct vdso_timespec *out)
     if (ns == 0) {
         return (int)system_call(SYS_clock_gettime, clock, (long)out, 0);
     }
-    ns += clock == CLOCK_REALTIME ? wall_offset : 0;
+    if (clock != CLOCK_MONOTONIC) {
+        const volatile struct vvar *vvar = (const volatile struct vvar *)VVAR_ADDRESS;
+        ns += clock == CLOCK_REALTIME ? wall_offset : vvar->boot_offset;
+    }
     out->seconds = (int64_t)(ns / NS_PER_SECOND);
     out->nanoseconds = (int64_t)(ns % NS_PER_SECOND);
     return 0;

@@ -172,8 +172,7 @@ long sys_timerfd_settime(struct syscall_args *a)
     if (value != 0 && (flags & TFD_TIMER_ABSTIME) == 0) {
         deadline = deadline_after(value);
     } else if (value != 0) {
-        bool wall = timerfd->clock == CLOCK_REALTIME || timerfd->clock == CLOCK_REALTIME_ALARM;
-        uint64_t zero = wall ? hal_clock_wall_offset() : 0;
+        uint64_t zero = clock_offset(timerfd->clock);
         deadline = value > zero ? value - zero : 0;
     }
     bool irq = spin_lock_irqsave(&timerfd->lock);

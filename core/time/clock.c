@@ -17,6 +17,21 @@
 
 #define USER_TICKS_PER_SECOND 100 /* AT_CLKTCK */
 
+uint64_t clock_offset(int clock_id)
+{
+    switch (clock_id) {
+    case CLOCK_REALTIME:
+    case CLOCK_REALTIME_ALARM:
+    case CLOCK_TAI:
+        return hal_clock_wall_offset();
+    case CLOCK_BOOTTIME:
+    case CLOCK_BOOTTIME_ALARM:
+        return hal_clock_boot_offset();
+    default:
+        return 0;
+    }
+}
+
 uint64_t clock_wall(void)
 {
     return hal_clock_monotonic() + hal_clock_wall_offset();
@@ -115,8 +130,10 @@ int clock_get(int clock_id, uint64_t *ns)
     case CLOCK_MONOTONIC:
     case CLOCK_MONOTONIC_RAW:
     case CLOCK_MONOTONIC_COARSE:
-    case CLOCK_BOOTTIME:
         *ns = hal_clock_monotonic();
+        return 0;
+    case CLOCK_BOOTTIME:
+        *ns = hal_clock_monotonic() + clock_offset(clock_id);
         return 0;
     default:
         return cpu_clock_get(clock_id, ns);

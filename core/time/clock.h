@@ -15,6 +15,10 @@ struct timespec64 {
  * PROCESS_CPUTIME_ID, THREAD_CPUTIME_ID and thread clocks): -EINVAL. */
 int clock_get(int clock_id, uint64_t *ns);
 
+/* Nanoseconds that CLOCK_REALTIME, CLOCK_TAI or CLOCK_BOOTTIME (also _ALARM) is ahead of the
+ * monotonic clock; 0 for others. */
+uint64_t clock_offset(int clock_id);
+
 /* Wall-clock ns since 1970. */
 uint64_t clock_wall(void);
 

@@ -22,7 +22,7 @@
 
 #define SIGNAL_MAX 64
 
-enum timer_base { BASE_MONOTONIC, BASE_WALL, BASE_THREAD, BASE_PROCESS };
+enum timer_base { BASE_MONOTONIC, BASE_WALL, BASE_BOOT, BASE_THREAD, BASE_PROCESS };
 
 struct posix_timer {
     int32_t id; /* -1: an interval timer */
@@ -183,7 +183,9 @@ static void set(struct posix_timer *timer, uint64_t value, uint64_t interval, bo
     if (!absolute) {
         timer->deadline = deadline_after(value);
     } else {
-        uint64_t zero = timer->base == BASE_WALL ? hal_clock_wall_offset() : 0;
+        uint64_t zero = timer->base == BASE_WALL   ? hal_clock_wall_offset()
+                        : timer->base == BASE_BOOT ? hal_clock_boot_offset()
+                                                   : 0;
         timer->deadline = value == UINT64_MAX ? value : value > zero ? value - zero : 0;
     }
     __atomic_store_n(&timer->active, true, __ATOMIC_RELEASE);
@@ -203,8 +205,10 @@ static int parse_clock(int clock_id, struct posix_timer *timer)
     case CLOCK_TAI:
         timer->base = BASE_WALL;
         return 0;
-    case CLOCK_MONOTONIC:
     case CLOCK_BOOTTIME:
+        timer->base = BASE_BOOT;
+        return 0;
+    case CLOCK_MONOTONIC:
         timer->base = BASE_MONOTONIC;
         return 0;
     case CLOCK_MONOTONIC_RAW:

@@ -52,12 +52,10 @@ long sys_nanosleep(struct syscall_args *a)
 long sys_clock_nanosleep(struct syscall_args *a)
 {
     int clock = (int)a->arg[0];
-    uint64_t ns, offset = 0;
+    uint64_t ns, offset = clock_offset(clock);
     switch (clock) {
     case CLOCK_REALTIME:
     case CLOCK_TAI:
-        offset = hal_clock_wall_offset();
-        break;
     case CLOCK_MONOTONIC:
     case CLOCK_BOOTTIME:
         break;

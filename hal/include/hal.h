@@ -126,6 +126,9 @@ uint64_t hal_clock_monotonic(void);
 /* Nanoseconds between the Unix epoch and the zero of the monotonic clock. */
 uint64_t hal_clock_wall_offset(void);
 
+/* Nanoseconds that the monotonic clock has stood still while the machine was suspended. */
+uint64_t hal_clock_boot_offset(void);
+
 /* Arms this CPU's one-shot timer: core_timer_expired runs at or soon after `deadline` (monotonic
  * ns). A new call replaces the old deadline; UINT64_MAX disarms. Interrupts masked. */
 void hal_timer_set(uint64_t deadline);
@@ -139,7 +142,7 @@ struct vvar {
     uint64_t base_ns;     /* monotonic ns */
     uint64_t mult;        /* ns = base_ns + ((tsc - tsc_base) * mult >> 32), in 128 bits */
     uint64_t wall_offset; /* hal_clock_wall_offset() */
-    uint32_t cpu_bits;    /* reserved, 0 */
+    uint64_t boot_offset; /* hal_clock_boot_offset() */
 };
 
 /* --- paging.c

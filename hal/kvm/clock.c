@@ -222,6 +222,15 @@ static void set_rate(uint64_t hz)
     hal_irq_restore(irq);
 }
 
+void clock_go_on(uint64_t monotonic)
+{
+    struct vvar *v = &vvar_page;
+    __atomic_store_n(&v->sequence, v->sequence + 1, __ATOMIC_SEQ_CST);
+    v->base_ns = monotonic;
+    v->tsc_base = tsc_read();
+    __atomic_store_n(&v->sequence, v->sequence + 1, __ATOMIC_RELEASE);
+}
+
 uint64_t clock_tsc_hz(void)
 {
     return tsc_hz;
@@ -312,6 +321,11 @@ uint64_t hal_clock_monotonic(void)
 uint64_t hal_clock_wall_offset(void)
 {
     return vvar_page.wall_offset;
+}
+
+uint64_t hal_clock_boot_offset(void)
+{
+    return vvar_page.boot_offset;
 }
 
 uint64_t clock_deadline_tsc(uint64_t deadline)

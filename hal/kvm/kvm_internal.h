@@ -268,6 +268,9 @@ extern struct vvar vvar_page;
 /* Boot CPU; leaves hal_clock_monotonic working. */
 void clock_init(void);
 uint64_t clock_tsc_hz(void);
+/* After a suspend: the monotonic clock goes on from `monotonic`. On CPU 0, all others stand still.
+ */
+void clock_go_on(uint64_t monotonic);
 /* The rate of the local APIC's timer before its divider, from a look of `window_ns` at it. The
  * TSC's must be known. */
 uint64_t clock_measure_apic_timer(uint64_t window_ns);

@@ -50,7 +50,6 @@ static struct {
     uint32_t mxcsr_mask;
 } xstate;
 
-void switch_stacks(struct hal_thread *from, struct hal_thread *to);
 extern const char thread_entry[];
 void thread_first_run(void);
 

@@ -134,6 +134,10 @@ void x86_control_registers(void);
 /* Enables them on this CPU; on every CPU. */
 void x86_xstate_enable(void);
 
+/* switch.asm: saves the stack of `from`, and returns on that of `to`. Interrupts masked. */
+struct hal_thread;
+void switch_stacks(struct hal_thread *from, struct hal_thread *to);
+
 /* --- hostlink.c
  * ------------------------------------------------------------------------------------------------
  */

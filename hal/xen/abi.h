@@ -82,7 +82,15 @@ struct shared_info {
     uint64_t evtchn_pending[64];
     uint64_t evtchn_mask[64];
     uint32_t wc_version, wc_sec, wc_nsec, wc_sec_hi; /* the wall clock when system time was 0 */
+    /* struct arch_shared_info (arch-x86/xen.h): where the toolstack finds a paravirtual guest's
+     * table of frames */
+    uint64_t max_pfn; /* entries */
+    uint64_t frame_list_list, nmi_reason;
+    uint64_t p2m_cr3;   /* machine address of page tables (Xen 4.6); 0: see frame_list_list */
+    uint64_t p2m_vaddr; /* where they map the table */
+    uint64_t p2m_generation;
 };
+_Static_assert(offsetof(struct shared_info, max_pfn) == 3088, "struct shared_info");
 
 /* --- page tables (xen.h, arch-x86/xen-x86_64.h) ----------------------------------------------- */
 
@@ -93,7 +101,7 @@ struct mmu_update {
     uint64_t val;
 };
 
-#define UVMF_INVLPG 2
+#define UVMF_INVLPG_ALL 6 /* UVMF_INVLPG | UVMF_ALL: on all CPUs */
 
 #define MMUEXT_TLB_FLUSH_ALL 10
 #define MMUEXT_INVLPG_ALL 11
@@ -189,6 +197,7 @@ struct vcpu_register_vcpu_info {
 #define SCHEDOP_SHUTDOWN 2
 #define SHUTDOWN_POWEROFF 0
 #define SHUTDOWN_REBOOT 1
+#define SHUTDOWN_SUSPEND 2
 #define SHUTDOWN_CRASH 3
 
 /* --- event channels (event_channel.h) --------------------------------------------------------- */
@@ -338,6 +347,7 @@ struct hvm_param {
 #define HVM_PARAM_CONSOLE_EVTCHN 18
 
 #define XENMEM_DECREASE_RESERVATION 1
+#define XENMEM_MAXIMUM_RAM_PAGE 2 /* returns the machine's last frame */
 #define XENMEM_POPULATE_PHYSMAP 6
 struct xen_memory_reservation {
     uint64_t extent_start, nr_extents;

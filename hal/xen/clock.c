@@ -93,31 +93,52 @@ uint64_t xen_wall_clock(void)
     return ns;
 }
 
-/* The program may read the TSC by itself: `mult` has the shift in it. */
-static void fill_vvar(const struct vcpu_time_info *t)
+uint64_t xen_wall_offset(void)
 {
+    uint64_t tsc;
+    const volatile struct vcpu_time_info *t =
+        xen_is_pvh ? &shared_info->vcpu_info[0].time : own_time();
+    return xen_wall_clock() + xen_system_time(t, &tsc) - hal_clock_monotonic();
+}
+
+/* The monotonic clock is `now`, and goes on at the rate that Xen says. Where the TSCs are stable
+ * the program reads its own; `mult` has the shift in it. */
+static void set_clock(uint64_t now)
+{
+    const volatile struct vcpu_time_info *t = own_time();
+    if (t->tsc_to_system_mul == 0 || t->tsc_shift < -31 || t->tsc_shift > 31) {
+        panic("clock: Xen gives no rate of the TSC");
+    }
+    uint64_t hz = (NS_PER_SECOND << 32) / t->tsc_to_system_mul;
+    tsc_hz = t->tsc_shift >= 0 ? hz >> t->tsc_shift : hz << -t->tsc_shift;
+    stable = (t->flags & PVCLOCK_TSC_STABLE_BIT) != 0;
     struct vvar *v = &vvar_page;
-    v->base_ns = xen_system_time(t, &v->tsc_base) - zero;
+    v->base_ns = now;
+    zero = xen_system_time(t, &v->tsc_base) - now;
     v->mult = t->tsc_shift >= 0 ? (uint64_t)t->tsc_to_system_mul << t->tsc_shift
                                 : (uint64_t)t->tsc_to_system_mul >> -t->tsc_shift;
-    v->mode = 1;
+    v->mode = stable ? 1 : 0;
+}
+
+void clock_resume(uint64_t monotonic, uint64_t wall)
+{
+    struct vvar *v = &vvar_page;
+    if (xen_is_pvh) {
+        clock_go_on(monotonic);
+    } else {
+        __atomic_store_n(&v->sequence, v->sequence + 1, __ATOMIC_SEQ_CST);
+        set_clock(monotonic);
+        __atomic_store_n(&v->sequence, v->sequence + 1, __ATOMIC_RELEASE);
+    }
+    v->wall_offset = xen_wall_offset();
+    uint64_t now = hal_clock_monotonic() + v->wall_offset;
+    v->boot_offset += now > wall ? now - wall : 0;
 }
 
 void clock_start(void)
 {
-    const struct vcpu_time_info *t = &this_xen_cpu()->info.time;
-    uint64_t tsc;
-    if (t->tsc_to_system_mul == 0 || t->tsc_shift < -31 || t->tsc_shift > 31) {
-        panic("clock: Xen gives no rate of the TSC");
-    }
-    zero = xen_system_time(t, &tsc) - 1;
-    uint64_t hz = (NS_PER_SECOND << 32) / t->tsc_to_system_mul;
-    tsc_hz = t->tsc_shift >= 0 ? hz >> t->tsc_shift : hz << -t->tsc_shift;
-    vvar_page.wall_offset = xen_wall_clock() + zero;
-    stable = (t->flags & PVCLOCK_TSC_STABLE_BIT) != 0;
-    if (stable) {
-        fill_vvar(t);
-    }
+    set_clock(1);
+    vvar_page.wall_offset = xen_wall_offset();
     if (clock_bind_timer(0) != 0) {
         panic("clock: no event channel for the timer");
     }

@@ -13,6 +13,7 @@
 static struct {
     struct spinlock lock;
     bool lock_broken, hostlink;
+    bool input;                     /* is listened to */
     enum hal_stream stream;         /* with hostlink: whose bytes come now */
     struct xencons_interface *ring; /* NULL: there is none */
     uint32_t port;
@@ -130,12 +131,25 @@ static void receive(void *context)
     event_send(console.port);
 }
 
+static void listen(void)
+{
+    event_bind(console.port, 0, receive, NULL);
+    receive(NULL); /* what came before */
+}
+
 void xen_console_enable_input(void)
 {
     if (console.ring != NULL) {
-        event_bind(console.port, 0, receive, NULL);
+        console.input = true;
         bool irq = hal_irq_save();
-        receive(NULL); /* what came before */
+        listen();
         hal_irq_restore(irq);
+    }
+}
+
+void console_resume(void)
+{
+    if (console.input) {
+        listen();
     }
 }

@@ -135,6 +135,22 @@ void cpus_init(void)
     }
 }
 
+void cpu_resume(void)
+{
+    struct xen_cpu *cpu = this_xen_cpu();
+    uint64_t physical = cpu == &boot_xen_cpu ? (uintptr_t)cpu : direct_map_physical(cpu);
+    set_vcpu_info(hal_this_cpu()->id, cpu, mmu_frame(physical));
+}
+
+void cpus_resume(void)
+{
+    for (unsigned id = 0; id < cpu_count; id++) {
+        if (cpu_by_id(id) != NULL && (bind_kick(id) != 0 || clock_bind_timer(id) != 0)) {
+            panic("xen: no event channels for CPU %u after the restore", id);
+        }
+    }
+}
+
 void xen_cpu_kick(unsigned id)
 {
     event_send(kick_ports[id]);

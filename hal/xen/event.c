@@ -21,6 +21,8 @@ struct binding {
     unsigned cpu;
 };
 
+#define WORD_2LEVEL "events=2level"
+
 struct shared_info *shared_info;
 
 static struct binding *blocks[EVENT_CHANNELS / BLOCK];
@@ -33,9 +35,44 @@ uint32_t event_vcpu(unsigned cpu)
     return xen_is_pvh ? cpu_by_id(cpu)->hal.apic_id / 2 : cpu;
 }
 
+bool xen_kernel_word(const char *word)
+{
+    return strcmp(word, WORD_2LEVEL) == 0;
+}
+
+/* Events are wanted before core takes the command line apart. */
+static bool word_given(const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = hal_boot_info()->command_line;
+         *at != '\0' && strncmp(at, "-- ", 3) != 0;) {
+        if (strncmp(at, word, length) == 0 && (at[length] == ' ' || at[length] == '\0')) {
+            return true;
+        }
+        for (; *at != '\0' && *at != ' '; at++) {
+        }
+        for (; *at == ' '; at++) {
+        }
+    }
+    return false;
+}
+
 void events_init(unsigned cpu_count)
 {
-    fifo = fifo_start(cpu_count);
+    fifo = !word_given(WORD_2LEVEL) && fifo_start(cpu_count);
+    if (!fifo) {
+        memset(shared_info->evtchn_mask, 0xff, sizeof(shared_info->evtchn_mask));
+    }
+}
+
+void events_resume(unsigned cpu_count)
+{
+    for (unsigned i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++) {
+        if (blocks[i] != NULL) {
+            memset(blocks[i], 0, BLOCK * sizeof(*blocks[i]));
+        }
+    }
+    events_init(cpu_count);
 }
 
 static uint64_t bit_of(uint32_t port)

@@ -7,6 +7,7 @@
 #include <linux/errno.h>
 
 #include "core/lib/log.h"
+#include "core/lib/string.h"
 #include "core/mm/page.h"
 #include "event_internal.h"
 
@@ -40,19 +41,20 @@ static struct queues *queues_of(unsigned cpu)
 int fifo_expand(uint32_t port)
 {
     while (port / WORDS_PER_PAGE >= array_pages) {
-        uint64_t page = page_alloc(0, PAGE_ZERO);
-        if (page == 0) {
-            return -ENOMEM;
+        if (array[array_pages] == NULL) {
+            uint64_t page = page_alloc(0, 0);
+            if (page == 0) {
+                return -ENOMEM;
+            }
+            array[array_pages] = direct_map(page);
         }
-        uint32_t *words = direct_map(page);
+        uint32_t *words = array[array_pages];
         for (unsigned i = 0; i < WORDS_PER_PAGE; i++) {
             words[i] = WORD_MASKED;
         }
-        array[array_pages] = words;
-        struct evtchn_expand_array expand = {.frame = mmu_frame(page)};
+        struct evtchn_expand_array expand = {.frame = mmu_frame(direct_map_physical(words))};
         long error = event_channel_op(EVTCHNOP_EXPAND_ARRAY, &expand);
         if (error != 0) {
-            page_free(page, 0);
             return (int)error;
         }
         array_pages++;
@@ -60,15 +62,17 @@ int fifo_expand(uint32_t port)
     return 0;
 }
 
-/* Memory for the queues of all CPUs; false: there is none. */
+/* Empty queues for all CPUs; false: there is no memory. */
 static bool alloc_queues(unsigned cpu_count)
 {
     for (unsigned i = 0; i * QUEUES_PER_PAGE < cpu_count; i++) {
-        uint64_t page = page_alloc(0, PAGE_ZERO);
+        uint64_t page =
+            cpu_queues[i] != NULL ? direct_map_physical(cpu_queues[i]) : page_alloc(0, 0);
         if (page == 0) {
             return false;
         }
         cpu_queues[i] = direct_map(page);
+        memset(cpu_queues[i], 0, PAGE_SIZE);
     }
     return true;
 }
@@ -78,6 +82,7 @@ static void free_queues(void)
     for (unsigned i = sizeof(cpu_queues) / sizeof(cpu_queues[0]); i-- > 0;) {
         if (cpu_queues[i] != NULL) {
             page_free(direct_map_physical(cpu_queues[i]), 0);
+            cpu_queues[i] = NULL;
         }
     }
 }
@@ -94,6 +99,7 @@ static long init_control(unsigned cpu)
 
 bool fifo_start(unsigned cpu_count)
 {
+    array_pages = 0;
     if (!alloc_queues(cpu_count) || init_control(0) != 0) {
         free_queues();
         return false;

@@ -5,7 +5,7 @@
 #include "xen_internal.h"
 
 /* The FIFO ABI for all CPUs from now on; false: this Xen has it not, or there is no memory. Before
- * any channel is bound. */
+ * any channel is bound; also when Xen has forgotten all, and then again before any is bound. */
 bool fifo_start(unsigned cpu_count);
 
 /* Makes room for `port`. -ENOMEM, or what Xen says. Under event_lock. */

@@ -5,6 +5,7 @@
  * grant_lock guards the list. */
 #include <linux/errno.h>
 
+#include "core/lib/log.h"
 #include "core/lib/spinlock.h"
 #include "core/mm/page.h"
 #include "grant.h"
@@ -12,7 +13,6 @@
 
 #define FRAMES_MAX 64 /* what Xen gives a domain unless it is told otherwise */
 #define PER_FRAME (PAGE_SIZE / sizeof(struct grant_entry))
-#define TABLE_ADDRESS (KERNEL_MAP_END - (1ul << 39)) /* a PV guest maps the frames there */
 
 static struct grant_entry *frames[FRAMES_MAX];
 static uint32_t *next_free[FRAMES_MAX]; /* the links, a page for each frame */
@@ -30,25 +30,47 @@ static struct grant_entry *entry_of(uint32_t reference)
     return &frames[reference / PER_FRAME][reference % PER_FRAME];
 }
 
-/* Maps the next frame of the table. */
-static int map_frame(void)
+/* Whether entries have room for the number of any frame that a domain may have:
+ * docs/architecture.md says why there is no version 2. */
+static bool frames_fit(void)
 {
+    return xen_is_pvh || hypercall2(HYPERCALL_MEMORY_OP, XENMEM_MAXIMUM_RAM_PAGE, 0) <= UINT32_MAX;
+}
+
+/* Maps the frames [first, end) of the table; under PVH each over a page that is there. */
+static int map_frames(unsigned first, unsigned end)
+{
+    int error = 0;
     if (xen_is_pvh) {
-        uint64_t page = page_alloc(0, PAGE_ZERO);
-        frames[frame_count] = direct_map(page);
-        return page == 0 ? -ENOMEM
-                         : xen_pvh_share(XENMAPSPACE_GRANT_TABLE, frame_count, frames[frame_count]);
+        for (unsigned i = first; i < end && error == 0; i++) {
+            error = xen_pvh_share(XENMAPSPACE_GRANT_TABLE, i, frames[i]);
+        }
+        return error;
     }
     uint64_t list[FRAMES_MAX];
-    struct gnttab_setup_table setup = {
-        .dom = DOMID_SELF, .nr_frames = frame_count + 1, .frame_list = list};
-    long error = hypercall3(HYPERCALL_GRANT_TABLE_OP, GNTTABOP_SETUP_TABLE, (uint64_t)&setup, 1);
-    if (error != 0 || setup.status != 0) {
+    struct gnttab_setup_table setup = {.dom = DOMID_SELF, .nr_frames = end, .frame_list = list};
+    if (hypercall3(HYPERCALL_GRANT_TABLE_OP, GNTTABOP_SETUP_TABLE, (uint64_t)&setup, 1) != 0 ||
+        setup.status != 0) {
         return -ENOSPC;
     }
-    uintptr_t address = TABLE_ADDRESS + frame_count * PAGE_SIZE;
-    frames[frame_count] = (struct grant_entry *)address;
-    return mmu_map_table(address, list[frame_count]);
+    for (unsigned i = first; i < end && error == 0; i++) {
+        uintptr_t address = GRANT_TABLE_ADDRESS + i * PAGE_SIZE;
+        frames[i] = (struct grant_entry *)address;
+        error = mmu_map_table(address, list[i]);
+    }
+    return error;
+}
+
+void grants_suspend(void)
+{
+    xen_unmap(GRANT_TABLE_ADDRESS, frame_count * PAGE_SIZE, NULL, NULL);
+}
+
+void grants_resume(void)
+{
+    if (frame_count != 0 && (!frames_fit() || map_frames(0, frame_count) != 0)) {
+        panic("xen: no grant table of %u frames, as before the suspend", frame_count);
+    }
 }
 
 /* Asks for one more frame. grant_lock is held. */
@@ -57,12 +79,24 @@ static int grow(void)
     if (frame_count == FRAMES_MAX) {
         return -ENOSPC;
     }
+    if (frame_count == 0 && !frames_fit()) {
+        log_error("xen: the machine has memory above 16 TiB: no pages can be granted");
+        return -EOPNOTSUPP;
+    }
     uint64_t links = page_alloc(0, 0);
     if (links == 0) {
         return -ENOMEM;
     }
-    int error = map_frame();
+    uint64_t page = xen_is_pvh ? page_alloc(0, 0) : 0;
+    int error = xen_is_pvh && page == 0 ? -ENOMEM : 0;
+    if (error == 0) {
+        frames[frame_count] = direct_map(page);
+        error = map_frames(frame_count, frame_count + 1);
+    }
     if (error != 0) {
+        if (page != 0) {
+            page_free(page, 0);
+        }
         page_free(links, 0);
         return error;
     }

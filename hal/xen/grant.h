@@ -13,5 +13,11 @@ int grant_alloc(uint32_t *reference);
 /* From now on `domain` may use the page (in the direct map) by the reference. Any context. */
 void grant_give(uint32_t reference, uint16_t domain, const void *page, bool read_only);
 
+/* Around a suspend, on CPU 0 while all others stand still: the frames of a paravirtual guest's
+ * table leave its page tables, and the table is mapped again. References stay allocated; in a
+ * restored domain they grant nothing. */
+void grants_suspend(void);
+void grants_resume(void);
+
 /* The domain may not use it any more; false when it still does. Any context. */
 bool grant_take_back(uint32_t reference);

@@ -39,6 +39,8 @@ extern const char text_start[], rodata_start[], data_start[], bss_end[];
 extern const struct image_info image_info;
 
 static uint64_t *p2m;
+static uint64_t page_count;      /* entries of p2m */
+static bool p2m_mapped;          /* at P2M_ADDRESS */
 static uint64_t *root;           /* the top-level table */
 static uintptr_t table_base;     /* where physical addresses are mapped: 0, then DIRECT_MAP_BASE */
 static uint64_t *direct_entries; /* the entry of each page in the direct map */
@@ -248,6 +250,41 @@ void mmu_restore(const uint64_t *pages, const uint64_t *frames, unsigned count)
     spin_unlock(&mmu_lock);
 }
 
+/* The table of frames at P2M_ADDRESS: by the tables that map it in the direct map. -ENOMEM. */
+static int map_p2m(void)
+{
+    uint64_t table = direct_map_physical(p2m) / HUGE_PAGE_SIZE;
+    uint64_t last = (direct_map_physical(p2m + page_count) - 1) / HUGE_PAGE_SIZE;
+    int error = 0;
+    spin_lock(&mmu_lock);
+    for (uintptr_t address = P2M_ADDRESS; table <= last && error == 0;
+         table++, address += HUGE_PAGE_SIZE) {
+        struct batch batch;
+        batch.count = 0;
+        uint64_t *slot = walk_make(&batch, address, 1);
+        if (slot != NULL) {
+            uint64_t page = direct_map_physical(direct_entries) + table * PAGE_SIZE;
+            batch_add(&batch, slot, machine(page) | PTE_TABLE);
+        }
+        batch_commit(&batch, false, address, 0);
+        error = slot != NULL ? 0 : -ENOMEM;
+    }
+    spin_unlock(&mmu_lock);
+    return error;
+}
+
+int mmu_publish_p2m(void)
+{
+    int error = p2m_mapped ? 0 : map_p2m();
+    if (error == 0) {
+        p2m_mapped = true;
+        shared_info->max_pfn = page_count;
+        shared_info->p2m_vaddr = P2M_ADDRESS + direct_map_physical(p2m) % HUGE_PAGE_SIZE;
+        shared_info->p2m_cr3 = mmu_root_frame() << PAGE_SHIFT;
+    }
+    return error;
+}
+
 size_t xen_query(uintptr_t address, uint64_t *physical, unsigned *prot, size_t *hole)
 {
     uint64_t *table = root, entry = 0;
@@ -404,7 +441,7 @@ void *xen_map_device(uint64_t physical, size_t size)
 
 static void map_at(const void *at, uint64_t entry)
 {
-    long error = hypercall3(HYPERCALL_UPDATE_VA_MAPPING, (uintptr_t)at, entry, UVMF_INVLPG);
+    long error = hypercall3(HYPERCALL_UPDATE_VA_MAPPING, (uintptr_t)at, entry, UVMF_INVLPG_ALL);
     if (error != 0) {
         panic("paging: Xen does not map %#lx: %ld", (unsigned long)entry, error);
     }
@@ -413,6 +450,11 @@ static void map_at(const void *at, uint64_t entry)
 void mmu_map_frame(void *at, uint64_t frame)
 {
     map_at(at, frame << PAGE_SHIFT | PTE_PRESENT | PTE_WRITE | PTE_ACCESSED_DIRTY | PTE_NX);
+}
+
+void mmu_unmap_frame(void *at)
+{
+    map_at(at, page_entry((uintptr_t)at, PROT_R | PROT_W));
 }
 
 /* What the image wants to be mapped with at `address`; 0: nothing. */
@@ -498,6 +540,7 @@ void mmu_init(const struct start_info *info)
 {
     uint64_t builder_first = info->pt_base >> PAGE_SHIFT;
     p2m = (uint64_t *)info->mfn_list;
+    page_count = info->nr_pages;
     root = (uint64_t *)info->pt_base;
     low_end = info->pt_base;
     while (xen_query(low_end, NULL, NULL, NULL) != 0) {

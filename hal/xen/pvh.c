@@ -72,12 +72,7 @@ int xen_pvh_share(unsigned space, uint64_t index, const void *page)
     return (int)hypercall2(HYPERCALL_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, (uint64_t)&add);
 }
 
-static const volatile struct vcpu_time_info *time_info(void)
-{
-    return &shared_info->vcpu_info[0].time;
-}
-
-uint64_t xen_pvh_wall_offset(void)
+int xen_pvh_connect(void)
 {
     /* Also tells Xen that we are in 64-bit mode, which decides the layout of the shared page. */
     struct hvm_param callback = {
@@ -85,16 +80,20 @@ uint64_t xen_pvh_wall_offset(void)
         .index = HVM_PARAM_CALLBACK_IRQ,
         .value = VIA_VECTOR | VECTOR_XEN,
     };
-    if (!xen_is_pvh || hypercall2(HYPERCALL_HVM_OP, HVMOP_SET_PARAM, (uint64_t)&callback) != 0 ||
-        xen_shared_info_init() != 0) {
-        return 0;
+    int error = (int)hypercall2(HYPERCALL_HVM_OP, HVMOP_SET_PARAM, (uint64_t)&callback);
+    if (error == 0) {
+        error = xen_shared_info_map();
     }
     uint64_t store = get_parameter(HVM_PARAM_STORE_PFN) << PAGE_SHIFT;
-    if (store != 0) {
+    if (error == 0 && store != 0) {
         xenstore_attach(direct_map(store), (uint32_t)get_parameter(HVM_PARAM_STORE_EVTCHN));
     }
-    uint64_t tsc, now = xen_system_time(time_info(), &tsc);
-    return xen_wall_clock() + now - hal_clock_monotonic();
+    return error;
+}
+
+uint64_t xen_pvh_wall_offset(void)
+{
+    return xen_is_pvh && xen_pvh_connect() == 0 ? xen_wall_offset() : 0;
 }
 
 void xen_pvh_interrupt(void)

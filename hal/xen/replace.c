@@ -21,8 +21,8 @@ void xen_read_cr2(void);
 void xen_return_from_frame(void);
 void xen_interrupt(struct regs *regs);
 uint64_t xen_time_of_slow_access(void);
-void xen_switch_stacks(void);
-extern const char return_from_frame[], switch_stacks[];
+void xen_switch_stacks(struct hal_thread *from, struct hal_thread *to);
+void return_from_frame(void); /* jumped to, with the frame's address in RSP */
 extern uint8_t xen_hypercall[];
 
 extern const int32_t ring0_sites_start[], ring0_sites_end[]; /* each relative to itself */
@@ -50,7 +50,7 @@ static const struct replacement pvh_replacements[] = {
     {hal_console_write, xen_console_write},   {hal_console_enable_input, xen_console_enable_input},
     {console_set_hostlink, xen_set_hostlink}, {console_break_lock, xen_console_break_lock},
     {console_early_init, xen_pvh_console},    {hal_shutdown, xen_shutdown},
-    {hal_late_init, xen_pvh_late_init},
+    {hal_late_init, xen_pvh_late_init},       {hal_kernel_word, xen_kernel_word},
 };
 
 /* What stands for an instruction, told by its first or its last byte. */

@@ -13,8 +13,9 @@
 
 static char shared_info_page[PAGE_SIZE]
     __attribute__((aligned(PAGE_SIZE), section(".bss.page_aligned")));
-static uint64_t shared_info_frame;
 static bool reboot_wanted; /* by the toolstack */
+
+struct start_info *xen_start_info;
 
 #define CONTROL_SHUTDOWN "control/shutdown"
 
@@ -24,6 +25,13 @@ uint64_t xen_time_of_slow_access(void);
 static void reserve_page(uint64_t physical)
 {
     boot_info_reserve(physical & ~(PAGE_SIZE - 1), PAGE_SIZE);
+}
+
+void xen_attach_rings(void)
+{
+    const struct start_info *info = xen_start_info;
+    xen_console_init(direct_map(mmu_physical(info->console_mfn)), info->console_evtchn);
+    xenstore_attach(direct_map(mmu_physical(info->store_mfn)), info->store_evtchn);
 }
 
 _Noreturn void xen_start(struct start_info *info)
@@ -45,30 +53,28 @@ _Noreturn void xen_start(struct start_info *info)
     boot_info_reserve(info->mfn_list, info->nr_pages * sizeof(uint64_t));
     mmu_init(info);
     boot_info_finish();
-    xen_console_init(direct_map(console), info->console_evtchn);
-    xenstore_attach(direct_map(mmu_physical(info->store_mfn)), info->store_evtchn);
-    shared_info_frame = info->shared_info >> PAGE_SHIFT;
+    xen_start_info = direct_map((uintptr_t)info);
+    xen_attach_rings();
     core_main();
 }
 
-int xen_shared_info_init(void)
+int xen_shared_info_map(void)
 {
     int error = 0;
     if (xen_is_pvh) {
         error = xen_pvh_share(XENMAPSPACE_SHARED_INFO, 0, shared_info_page);
     } else {
-        mmu_map_frame(shared_info_page, shared_info_frame);
+        mmu_map_frame(shared_info_page, xen_start_info->shared_info >> PAGE_SHIFT);
     }
     if (error == 0) {
         shared_info = (struct shared_info *)shared_info_page;
-        memset(shared_info->evtchn_mask, 0xff, sizeof(shared_info->evtchn_mask));
     }
     return error;
 }
 
 void xen_init(void)
 {
-    xen_shared_info_init();
+    xen_shared_info_map();
     mmu_protect();
     cpus_init();
     clock_start();
@@ -82,6 +88,10 @@ static void shutdown_wanted(void *unused)
         return;
     }
     xenstore_write(CONTROL_SHUTDOWN, ""); /* tells the toolstack that we have seen it */
+    if (strcmp(how, "suspend") == 0) {
+        xenstore_defer(suspend_domain);
+        return;
+    }
     if (strcmp(how, "poweroff") != 0 && strcmp(how, "halt") != 0 && strcmp(how, "reboot") != 0) {
         log_warn("xen: asked for \"%s\", which is not supported", how);
         return;
@@ -97,12 +107,12 @@ static void xenbus_first(void)
     if (xenstore_watch(CONTROL_SHUTDOWN, shutdown_wanted, NULL) != 0) {
         log_warn("xen: the toolstack cannot ask for a shutdown");
     }
+    suspend_init();
     balloon_start();
     xenbus_probe();
 }
 
-/* Xen keeps the account of each CPU in our memory from now on. */
-static void account_start(void)
+void xen_account_start(void)
 {
     static struct vcpu_runstate_info accounts[HAL_MAX_CPUS];
     for (unsigned id = 0; id < hal_cpu_count(); id++) {
@@ -116,7 +126,7 @@ static void account_start(void)
 
 void xen_bus_init(void)
 {
-    account_start();
+    xen_account_start();
     log_debug("xen: event channels by the %s ABI", events_abi());
     if (xenstore_start(xenbus_first) != 0) {
         log_error("xen: no xenstore: no devices");

@@ -30,6 +30,7 @@
     X(map_device)                                                                                  \
     X(set_fs_base)                                                                                 \
     X(shutdown)                                                                                    \
+    X(kernel_word)                                                                                 \
     X(init)                                                                                        \
     X(late_init)
 
@@ -66,11 +67,28 @@ void replace_for_pvh(bool intel);
 
 /* --- start.c ---------------------------------------------------------------------------------- */
 
-/* Maps the page of shared_info, if it has not been. -errno. */
-int xen_shared_info_init(void);
+/* Maps the page that Xen shares with us, as `shared_info`. -errno. */
+int xen_shared_info_map(void);
+
+/* Paravirtual guests: in the direct map; a restore writes a new one over it. */
+extern struct start_info *xen_start_info;
+/* Takes the rings of the console and of xenstore from it. */
+void xen_attach_rings(void);
+
+/* Xen keeps the account of each CPU in our memory from now on. */
+void xen_account_start(void);
 
 /* Starts the thread of xenstore, and with it the devices. Thread context. */
 void xen_bus_init(void);
+
+/* --- suspend.c -------------------------------------------------------------------------------- */
+
+/* Tells the toolstack what it wants to know before it saves the domain. On the xenbus thread. */
+void suspend_init(void);
+
+/* control/shutdown says "suspend": comes back in the restored domain, or in this one when that was
+ * cancelled or cannot be. On the xenbus thread, in no watch. */
+void suspend_domain(void);
 
 /* --- pvh.c ------------------------------------------------------------------------------------ */
 
@@ -78,9 +96,17 @@ extern bool xen_is_pvh;
 
 /* Xen's page `index` of `space` takes the place of `page`. -errno. */
 int xen_pvh_share(unsigned space, uint64_t index, const void *page);
+/* What Xen must know and tell for event channels and xenstore: at boot and in a restored domain.
+ * -errno. */
+int xen_pvh_connect(void);
 void xen_pvh_late_init(void);
 
 /* --- mmu.c: page tables, kept by Xen ---------------------------------------------------------- */
+
+/* What a paravirtual guest maps at fixed addresses of the kernel map. The toolstack wants the table
+ * of frames in the first 2 MiB of a block of 1 GiB. */
+#define GRANT_TABLE_ADDRESS (KERNEL_MAP_END - (1ul << 39))
+#define P2M_ADDRESS (GRANT_TABLE_ADDRESS + (1ul << 30))
 
 /* Maps physical memory at DIRECT_MAP_BASE. What the domain builder mapped stays until
  * mmu_protect. */
@@ -99,8 +125,14 @@ uint64_t mmu_root_frame(void);
 /* Maps a frame of a table of Xen's at an unused address of the kernel map. PV only. -ENOMEM. */
 int mmu_map_table(uintptr_t address, uint64_t frame);
 
-/* Maps a frame that is not ours (Xen's shared_info) over a page of the image. */
+/* Maps a frame that is not ours (Xen's shared_info) over a page of the image, whose own comes back
+ * with the other call. */
 void mmu_map_frame(void *at, uint64_t frame);
+void mmu_unmap_frame(void *at);
+
+/* Tells in shared_info where the toolstack finds the frames of our pages when it saves the domain
+ * (tools/libs/guest/xg_sr_save_x86_pv.c). -ENOMEM. Thread context. */
+int mmu_publish_p2m(void);
 
 /* Free pages are about to leave the domain, or have not left or have come back: they go out of the
  * direct map, and into it again with the frames that they have now. Fewer than 64 at a time. */
@@ -120,6 +152,11 @@ void cpu_init_boot(const uint64_t *frames);
 /* Counts the CPUs; the boot CPU can be kicked. After page_init; shared_info is mapped. */
 void cpus_init(void);
 
+/* In a restored domain. Each CPU of a paravirtual guest for itself, masked: where its events and
+ * its time are told. CPU 0 for all: their channels. */
+void cpu_resume(void);
+void cpus_resume(void);
+
 /* --- clock.c ---------------------------------------------------------------------------------- */
 
 /* Xen's system time, ns, by the parameters of a CPU. `tsc` gets what it was computed from. */
@@ -129,6 +166,11 @@ uint64_t xen_wall_clock(void);
 
 /* The boot CPU: the clock and its timer work from now on. */
 void clock_start(void);
+/* In a restored domain, on CPU 0, all others stand still: the monotonic clock of a paravirtual
+ * guest goes on from `monotonic`; `wall` is what the wall clock was. */
+void clock_resume(uint64_t monotonic, uint64_t wall);
+/* The wall clock's offset, by what Xen says now. */
+uint64_t xen_wall_offset(void);
 /* The timer's event channel of a CPU; an error as of event_bind. */
 int clock_bind_timer(unsigned cpu);
 uint64_t xen_clock_tsc_hz(void);
@@ -149,6 +191,8 @@ static inline void event_send(uint32_t port)
 
 /* Chooses the ABI. Once, after page_init, before any channel is bound. */
 void events_init(unsigned cpu_count);
+/* The same when Xen has closed all channels. All other CPUs stand still. */
+void events_resume(unsigned cpu_count);
 const char *events_abi(void);
 
 /* Runs what is pending for this CPU. Masked. */
@@ -157,6 +201,8 @@ void events_dispatch(struct vcpu_info *info);
 /* --- console.c -------------------------------------------------------------------------------- */
 
 void xen_console_init(struct xencons_interface *ring, uint32_t port);
+/* The ring has another channel. Masked. */
+void console_resume(void);
 void xen_set_hostlink(bool on);
 void xen_console_flush(void);
 void xen_console_break_lock(void);

@@ -54,6 +54,7 @@ static struct {
     struct thread *starter; /* waits for `started`; atomic */
     bool started;
     void (*first)(void);
+    void (*deferred)(void); /* NULL: nothing is */
     struct list watches;
     char payload[PAYLOAD_MAX + 1]; /* of the last message */
 } store;
@@ -397,10 +398,15 @@ bool xenstore_wait(bool (*condition)(void *context), void *context, uint64_t pat
     return true;
 }
 
-static bool never(void *context)
+static bool is_disturbed(void *context)
 {
     (void)context;
-    return store.broken;
+    return store.broken || store.deferred != NULL;
+}
+
+void xenstore_defer(void (*work)(void))
+{
+    store.deferred = work;
 }
 
 static void xenbus_main(void *unused)
@@ -410,7 +416,12 @@ static void xenbus_main(void *unused)
     __atomic_store_n(&store.started, true, __ATOMIC_RELEASE);
     thread_wake(store.starter);
     while (!store.broken) {
-        xenstore_wait(never, NULL, UINT64_MAX / 2);
+        xenstore_wait(is_disturbed, NULL, UINT64_MAX / 2);
+        void (*work)(void) = store.deferred;
+        store.deferred = NULL;
+        if (work != NULL && !store.broken) {
+            work();
+        }
     }
     thread_exit();
 }
@@ -426,6 +437,25 @@ void xenstore_attach(struct xenstore_interface *ring, uint32_t port)
     store.port = port;
     store.req_prod = ring->req_prod;
     store.rsp_cons = ring->rsp_cons;
+}
+
+int xenstore_resume(void)
+{
+    /* Nothing was asked. What the ring still holds, a part of an event perhaps, is the old
+     * daemon's. */
+    store.rsp_cons = store.ring->rsp_prod;
+    store.ring->rsp_cons = store.rsp_cons;
+    return event_bind(store.port, 0, ring_event, store.thread);
+}
+
+void xenstore_watch_again(void)
+{
+    list_for_each (node, &store.watches) {
+        const struct watch *watch = list_entry(node, struct watch, node);
+        if (watch_request(XS_WATCH, watch) != 0) {
+            log_warn("xen: %s is not watched any more", watch->path);
+        }
+    }
 }
 
 int xenstore_start(void (*first)(void))

@@ -19,6 +19,15 @@ void xenstore_attach(struct xenstore_interface *ring, uint32_t port);
  * returned. -ENOMEM; -ENODEV: there is no ring. Thread context. */
 int xenstore_start(void (*first)(void));
 
+/* Runs `work` on the thread, once no watch runs. Called from a watch. */
+void xenstore_defer(void (*work)(void));
+
+/* In a restored domain, whose store has a new ring (xenstore_attach) and knows of no watch. First,
+ * on CPU 0 while the thread sleeps outside of all requests: -ENOMEM. Then, on the thread, all
+ * watches are made again, and run once as new ones do. */
+int xenstore_resume(void);
+void xenstore_watch_again(void);
+
 /* The value, NUL-terminated (one with a NUL in it ends there): its length; -ENOENT and other errors
  * of the store; -E2BIG: `size` is too small; -EIO: the answer is not one. */
 long xenstore_read(const char *path, char *value, size_t size);

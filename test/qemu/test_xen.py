@@ -5,10 +5,12 @@ most tests of the other files run there too."""
 import hashlib
 import random
 import re
+import socket
 import subprocess
 
 import guest
 import pytest
+from xen.lab import GUEST, TIMEOUT
 
 pytestmark = pytest.mark.xdist_group("xen")  # one laboratory for all
 
@@ -202,7 +204,95 @@ def test_balloon(lab, domain):
     assert d.text() == "ready\ngot terminated\n"
 
 
+def ask(d, round):
+    """What the program `suspended` says of its last `round`: how far the wall clock and the clock
+    that counts a suspend are ahead of the monotonic clock, in seconds."""
+    d.write("next\n")
+    said = d.expect(rf"round {round}: \d+ cpus, clocks ahead (\S+) (\S+), backwards 0")
+    return float(said[1]), float(said[2])
+
+
+def connect(lab):
+    return socket.create_connection(("127.0.0.1", lab.port), TIMEOUT)
+
+
+def echo(connection, text):
+    connection.sendall(text)
+    assert connection.recv(len(text), socket.MSG_WAITALL) == text
+
+
+@pytest.mark.parametrize("cpus", [1, 3])
+def test_save_and_restore(lab, domain, cpus):
+    """Twice, a few seconds apart: the program goes on on all CPUs, with its timers, and the clocks
+    are as on Linux."""
+    d = domain("suspended", "-m", 64, "--smp", cpus, "--net", "none", "--log", "info")
+    d.expect("ready")
+    assert ask(d, 1) == (0, 0)
+    for round in (2, 3):
+        d.save()
+        lab.command("sleep 3")
+        d.restore()
+        d.expect("(xen: restored(?s:.*)){%d}" % (round - 1))
+        wall, boot = ask(d, round)
+        assert wall >= 3 * (round - 1) and wall == pytest.approx(boot, abs=0.2)
+    d.expect("timer expired")
+    d.write("\x04")
+    assert d.end() == "poweroff"
+
+
+def test_a_suspend_that_is_cancelled(domain):
+    """`xl save -c` lets the domain go on."""
+    d = domain("suspended", "-m", 64, "--smp", 2, "--net", "none", "--log", "info")
+    d.expect("ready")
+    ask(d, 1)
+    d.save("-c")
+    d.expect("xen: the suspend was cancelled")
+    assert ask(d, 2) == (0, 0)
+    d.save()
+    d.restore()
+    d.expect("xen: restored")
+    ask(d, 3)
+    d.write("\x04")
+    assert d.end() == "poweroff"
+
+
+def test_devices_after_a_restore(lab, domain):
+    """A disk has what was written before and takes more; a TCP connection goes on, and new ones
+    come."""
+    disk = lab.folder / "disk.img"
+    disk.write_bytes(bytes(8 << 20))
+    d = domain(
+        "suspended",
+        *("-m", 64, "--smp", 2, "--disk", disk),
+        line=f"ip={GUEST}/24 log=info -- -listen -disk xvda",
+        more='vif=["bridge=xenbr0,mac=00:16:3e:00:00:02"]',
+    )
+    d.expect("ready")
+    ask(d, 1)
+    with connect(lab) as connection:
+        echo(connection, b"before")
+        d.save()
+        d.restore()
+        d.expect("xen: restored")
+        ask(d, 2)
+        echo(connection, b"after")
+    with connect(lab) as connection:
+        echo(connection, b"anew")
+    d.write("\x04")
+    assert d.end() == "poweroff"
+    contents = disk.read_bytes()
+    assert contents[1 << 20 : 3 << 20] == b"\1" * (1 << 20) + b"\2" * (1 << 20)
+
+
 def test_events_by_fifo(domain):
     d = domain("hello", "--log", "debug", "--smp", 2)
     assert d.end() == "poweroff"
     assert "event channels by the FIFO ABI" in d.text()
+
+
+def test_events_by_2_levels(domain):
+    """The word makes it as on a Xen that has nothing else: all events, on all CPUs."""
+    d = domain("sysbench", "-m", 128, "--smp", 4, "--log", "debug", "--append", "events=2level")
+    assert d.end() == "poweroff"
+    assert "event channels by the 2-level ABI" in d.text()
+    assert "sha256_8k" in d.text()

@@ -143,6 +143,15 @@ class Domain:
             self.exit_status = int(answer[1])
         return reasons.get(answer[0] if answer else "", f"still there: {answer}")
 
+    def save(self, *options):
+        """`xl save`; without -c or -p the domain is gone afterwards."""
+        self.lab.command(f"xl save {' '.join(options)} {self.name} /run/{self.name}.saved")
+
+    def restore(self):
+        """The domain that was saved goes on, with another number."""
+        self.lab.command(f"xl restore -e /run/{self.name}.saved; status=$?;"
+                         f" rm /run/{self.name}.saved; exit $status")
+
     def unpause(self):
         self.lab.command(f"xl unpause {self.name}")
 

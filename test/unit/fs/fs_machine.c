@@ -223,6 +223,11 @@ uint64_t hal_clock_wall_offset(void)
     return 1600000000 * NS_PER_SECOND;
 }
 
+uint64_t clock_offset(int clock)
+{
+    return clock == CLOCK_REALTIME ? hal_clock_wall_offset() : 0;
+}
+
 uint64_t clock_wall(void)
 {
     return hal_clock_monotonic() + hal_clock_wall_offset();

@@ -246,6 +246,24 @@ static void check_watches(void)
           strcmp(requested + 5, token) == 0 && list_empty(&store.watches));
 }
 
+/* A daemon that has never heard of us, behind a ring with the half of an event of the old one's. */
+static void check_resume(void)
+{
+    char text[16];
+    begin(proper_turn);
+    CHECK(xenstore_watch("first", changed, NULL) == 0);
+    CHECK(xenstore_watch("second", changed, NULL) == 0);
+    ring.rsp_prod += sizeof(struct message) / 2;
+    xenstore_attach(&ring, 7);
+    CHECK(xenstore_resume() == 0);
+    uint32_t before = store.request;
+    xenstore_watch_again();
+    CHECK(store.request == before + 2 && asked.type == XS_WATCH);
+    CHECK(strcmp(requested, "second") == 0);
+    value = "4711";
+    CHECK(xenstore_read("some/path", text, sizeof(text)) == 4);
+}
+
 static void check_damage(void)
 {
     char text[64];
@@ -264,6 +282,7 @@ int main(void)
 {
     check_values();
     check_watches();
+    check_resume();
     check_damage();
     begin(random_turn);
     return 0;

@@ -1,0 +1,3 @@
+module suspended
+
+go 1.24
