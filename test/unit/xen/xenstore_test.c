@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The client of xenstore against a daemon that answers properly, wrongly, or with random bytes and
- * indices. The daemon has its turn whenever the client sleeps. */
+ * indices. The daemon has its turn whenever the client sleeps. An argument is the number of changed
+ * scripts. */
 #include "hal/xen/xenstore.c"
 
 #include <stdlib.h>
 
 #include "fakes/check.h"
+#include "script.h"
 
 __asm__(".globl xen_hypercall\nxen_hypercall: xorl %eax, %eax\nret");
 
@@ -19,7 +21,7 @@ static unsigned changes;
 
 uint64_t hal_clock_monotonic(void)
 {
-    return ++now;
+    return now += 1000000; /* it waits for seconds, and the test does not */
 }
 
 void thread_prepare_sleep(enum thread_state state)
@@ -278,12 +280,153 @@ static void check_damage(void)
     }
 }
 
-int main(void)
+/* --- scripts (xenstore.txt) ------------------------------------------------------------------- */
+
+static char answers[96][SCRIPT_WORD_MAX]; /* that the daemon has still to give */
+static unsigned answer_count;
+static struct message next; /* what is different in it, and `cut`, bytes that it lacks */
+static int64_t next_id, next_length, next_type, next_cut;
+
+static void play_begin(void)
 {
+    begin(NULL);
+    answer_count = 0;
+    next_id = next_length = next_type = next_cut = 0;
+    snprintf(token, sizeof(token), "%x", 1);
+}
+
+/* TYPE:PAYLOAD, as bytes. */
+static void give_answer(uint32_t type, const char *text)
+{
+    char payload[SCRIPT_WORD_MAX + TOKEN_MAX];
+    uint32_t length = 0;
+    for (; *text != '\0' && length < SCRIPT_WORD_MAX; text++) {
+        if (*text == '@') {
+            memcpy(payload + length, token, strlen(token));
+            length += (uint32_t)strlen(token);
+        } else {
+            payload[length++] = *text == '_' ? '\0' : *text;
+        }
+    }
+    next = (struct message){.type = next_type != 0 ? (uint32_t)next_type : type,
+                            .request = store.request + (uint32_t)next_id,
+                            .length = next_length != 0 ? (uint32_t)next_length : length};
+    size_t sizes[] = {sizeof(next), length};
+    const char *parts[] = {(const char *)&next, payload};
+    size_t left = sizeof(next) + length - (size_t)(next_cut < 16 ? next_cut : 16);
+    for (unsigned part = 0; part < 2; part++) {
+        for (size_t i = 0; i < sizes[part] && left != 0; i++, left--) {
+            ring.rsp[ring.rsp_prod++ % XENSTORE_RING_SIZE] = parts[part][i];
+        }
+    }
+    next_id = next_length = next_type = next_cut = 0;
+}
+
+/* Sees what has been asked, whatever it is: the token of a watch is remembered. */
+static void look_at_request(void)
+{
+    char bytes[XENSTORE_RING_SIZE];
+    uint32_t size = ring.req_prod - ring.req_cons;
+    for (uint32_t i = 0; i < size && i < sizeof(bytes); i++) {
+        bytes[i] = ring.req[ring.req_cons++ % XENSTORE_RING_SIZE];
+    }
+    struct message message;
+    if (size > sizeof(message) + 5 && size <= sizeof(bytes)) {
+        memcpy(&message, bytes, sizeof(message));
+        if (message.type == XS_WATCH) {
+            const char *there = bytes + sizeof(message) + 5; /* behind "path" */
+            memcpy(token, there, strnlen(there, TOKEN_MAX) + 1);
+            token[TOKEN_MAX] = '\0';
+        }
+    }
+}
+
+static bool script_turn(void)
+{
+    if (ring.req_prod - ring.req_cons <= XENSTORE_RING_SIZE) {
+        look_at_request();
+    }
+    while (answer_count != 0) {
+        char word[SCRIPT_WORD_MAX];
+        memcpy(word, answers[0], sizeof(word));
+        memmove(answers[0], answers[1], --answer_count * sizeof(answers[0]));
+        int64_t number;
+        if (script_number(word, "id:", &next_id) || script_number(word, "length:", &next_length) ||
+            script_number(word, "type:", &next_type)) {
+            continue;
+        }
+        if (script_number(word, "cut:", &number)) {
+            next_cut = number < 0 ? 0 : number;
+            continue;
+        }
+        if (script_number(word, "prod:", &number)) {
+            ring.rsp_prod += (uint32_t)number;
+        } else if (script_number(word, "cons:", &number)) {
+            ring.req_cons += (uint32_t)number;
+        } else {
+            const char *payload = strchr(word, ':');
+            give_answer((uint32_t)strtoul(word, NULL, 10), payload != NULL ? payload + 1 : "");
+        }
+        return true;
+    }
+    return false;
+}
+
+static void check_read(long length, const char *text, size_t size)
+{
+    CHECK(length < (long)size && (length < 0 || text[length] == '\0'));
+}
+
+static void play_step(const char *word)
+{
+    char text[32];
+    uint64_t number;
+    daemon_turn = script_turn;
+    if (strcmp(word, "read") == 0) {
+        check_read(xenstore_read("path", text, sizeof(text)), text, sizeof(text));
+    } else if (strcmp(word, "number") == 0) {
+        CHECK(xenstore_read_number("path", 4711, &number) != 0 || number <= 4711);
+    } else if (strcmp(word, "list") == 0) {
+        check_read(xenstore_directory("path", text, sizeof(text)), text, sizeof(text));
+    } else if (strcmp(word, "write") == 0) {
+        xenstore_write("path", "value");
+    } else if (strcmp(word, "begin") == 0) {
+        CHECK(xenstore_transaction_begin() != 0 || store.transaction != 0);
+    } else if (strcmp(word, "end") == 0) {
+        xenstore_transaction_end();
+        CHECK(store.transaction == 0);
+    } else if (strcmp(word, "watch") == 0) {
+        xenstore_watch("path", changed, NULL);
+    } else if (strcmp(word, "unwatch") == 0) {
+        xenstore_unwatch(changed, NULL);
+    } else if (strcmp(word, "wait") == 0) {
+        changes = 0;
+        xenstore_wait(has_changed, NULL, 10);
+    } else if (strcmp(word, "last") == 0) {
+        xenstore_write_last("path", "value");
+    } else if (answer_count < sizeof(answers) / sizeof(answers[0])) {
+        memcpy(answers[answer_count++], word, SCRIPT_WORD_MAX);
+    }
+}
+
+static void play_end(void)
+{
+    char text[32];
+    bool was_broken = store.broken;
+    daemon_turn = script_turn;
+    answer_count = 0;
+    CHECK(!was_broken || xenstore_read("path", text, sizeof(text)) == -EIO);
+}
+
+int main(int count, char **arguments)
+{
+    uint64_t seed = 1;
     check_values();
     check_watches();
     check_resume();
     check_damage();
+    script_play_all(SCRIPTS, &(struct script_player){play_begin, play_step, play_end},
+                    count > 1 ? (unsigned)strtoul(arguments[1], NULL, 10) : 20000, &seed);
     begin(random_turn);
     return 0;
 }
