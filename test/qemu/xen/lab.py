@@ -213,8 +213,15 @@ class Lab:
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
-        if self.line.readline().strip() != "ready":
+        if self.first_line() != "ready":
+            self.close()
             raise RuntimeError(f"xen: dom0 did not come up\n{self.xen_log()}")
+
+    def first_line(self):
+        try:
+            return self.line.readline().strip()
+        except TimeoutError:
+            return None
 
     def xen_log(self):
         return (self.folder / "xen.log").read_bytes().decode(errors="replace")
