@@ -82,7 +82,9 @@ static void run(void)
     if (net_devices_to_flush) {
         net_devices_flush();
     }
-    net_timers_arm();
+    if (net_timers_changed) {
+        net_timers_arm();
+    }
     if (!list_empty(&waiters)) {
         wake_waiters();
     }

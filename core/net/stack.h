@@ -48,7 +48,8 @@ void net_timers_wake(void);
  * change of an interface. */
 void net_timers_recheck(void);
 
-/* Arms the timer for what is due next. */
+/* Arms the timer for what is due next, after that has become earlier. */
+extern bool net_timers_changed;
 void net_timers_arm(void);
 
 /* --- device.c: network devices as lwIP's interfaces. Network lock held but where it says

@@ -7,12 +7,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/lib/list.h"
 #include "lwip/ip_addr.h"
 #include "lwip/tcp.h"
 
 struct tcp_hdr;
 
 /* --- tcp_table.c */
+
+/* What is kept of a connection beside lwIP's control block, from SYN on until that is freed. */
+struct tcp_entry {
+    struct tcp_entry *next, **link; /* in its bucket */
+    struct tcp_pcb *pcb;
+    bool half_open;
+    struct list delayed; /* of those that may have an acknowledgement to send (timers.c) */
+    uint64_t ack_due;    /* when, if so */
+};
+
+#define TCP_ENTRY 0 /* of the external arguments of lwIP's control blocks */
+
+static inline struct tcp_entry *tcp_entry_of(const struct tcp_pcb *pcb)
+{
+    return pcb->ext_args[TCP_ENTRY].data;
+}
 
 void tcp_table_init(void);
 

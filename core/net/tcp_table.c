@@ -15,17 +15,10 @@
 #include "lwip/priv/tcp_priv.h"
 
 #define BUCKET_BITS 12
-#define EXT_ARG 0 /* of lwIP's control blocks: the node */
-
-struct node {
-    struct node *next, **link;
-    struct tcp_pcb *pcb;
-    bool half_open;
-};
 
 static unsigned half_open_count;
 
-static struct node *buckets[1 << BUCKET_BITS];
+static struct tcp_entry *buckets[1 << BUCKET_BITS];
 static uint64_t keys[7]; /* of the buckets */
 static uint64_t flow_secret[2], sequence_secret[2];
 
@@ -93,8 +86,8 @@ uint32_t tcp_table_hash(const ip_addr_t *remote, uint16_t port)
 
 /* NH (Black et al., UMAC, 1999), reduced by a multiplication: without the keys nobody finds
  * connections that meet in a bucket but by chance. Once a packet, so it is not SipHash. */
-static struct node **bucket(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                            uint16_t remote_port)
+static struct tcp_entry **bucket(const ip_addr_t *local, uint16_t local_port,
+                                 const ip_addr_t *remote, uint16_t remote_port)
 {
     uint64_t ports = (uint64_t)local_port << 16 | remote_port;
     unsigned __int128 sum;
@@ -120,9 +113,9 @@ static struct node **bucket(const ip_addr_t *local, uint16_t local_port, const i
 struct tcp_pcb *tcp_table_find(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                                uint16_t remote_port)
 {
-    for (struct node *node = *bucket(local, local_port, remote, remote_port); node != NULL;
-         node = node->next) {
-        struct tcp_pcb *pcb = node->pcb;
+    for (struct tcp_entry *entry = *bucket(local, local_port, remote, remote_port); entry != NULL;
+         entry = entry->next) {
+        struct tcp_pcb *pcb = entry->pcb;
         if (pcb->remote_port == remote_port && pcb->local_port == local_port &&
             ip_addr_eq(&pcb->remote_ip, remote) && ip_addr_eq(&pcb->local_ip, local)) {
             return pcb;
@@ -134,17 +127,18 @@ struct tcp_pcb *tcp_table_find(const ip_addr_t *local, uint16_t local_port, cons
 static void destroyed(uint8_t id, void *data)
 {
     (void)id;
-    struct node *node = data;
-    if (node != NULL) {
-        if (!node->half_open) { /* until then it is the listener's */
-            tcp_control_block_freed(node->pcb);
+    struct tcp_entry *entry = data;
+    if (entry != NULL) {
+        if (!entry->half_open) { /* until then it is the listener's */
+            tcp_control_block_freed(entry->pcb);
         }
-        *node->link = node->next;
-        if (node->next != NULL) {
-            node->next->link = node->link;
+        *entry->link = entry->next;
+        if (entry->next != NULL) {
+            entry->next->link = entry->link;
         }
-        half_open_count -= node->half_open;
-        kfree(node);
+        list_remove(&entry->delayed);
+        half_open_count -= entry->half_open;
+        kfree(entry);
     }
 }
 
@@ -155,16 +149,16 @@ static err_t opened(uint8_t id, struct tcp_pcb_listen *listener, struct tcp_pcb 
     if (tcp_table_add(pcb) != 0) {
         return ERR_MEM;
     }
-    ((struct node *)tcp_ext_arg_get(pcb, EXT_ARG))->half_open = true;
+    tcp_entry_of(pcb)->half_open = true;
     half_open_count++;
     return ERR_OK;
 }
 
 void tcp_table_established(struct tcp_pcb *pcb)
 {
-    struct node *node = tcp_ext_arg_get(pcb, EXT_ARG);
-    half_open_count -= node->half_open;
-    node->half_open = false;
+    struct tcp_entry *entry = tcp_entry_of(pcb);
+    half_open_count -= entry->half_open;
+    entry->half_open = false;
 }
 
 unsigned tcp_table_half_open(void)
@@ -176,29 +170,30 @@ static const struct tcp_ext_arg_callbacks callbacks = {destroyed, opened};
 
 int tcp_table_add(struct tcp_pcb *pcb)
 {
-    struct node *node = core_net_malloc(sizeof(*node));
-    if (node == NULL) {
+    struct tcp_entry *entry = core_net_malloc(sizeof(*entry));
+    if (entry == NULL) {
         return -ENOMEM;
     }
-    struct node **first =
+    struct tcp_entry **first =
         bucket(&pcb->local_ip, pcb->local_port, &pcb->remote_ip, pcb->remote_port);
-    node->pcb = pcb;
-    node->half_open = false;
-    node->next = *first;
-    node->link = first;
-    if (node->next != NULL) {
-        node->next->link = &node->next;
+    entry->pcb = pcb;
+    entry->half_open = false;
+    list_init(&entry->delayed);
+    entry->next = *first;
+    entry->link = first;
+    if (entry->next != NULL) {
+        entry->next->link = &entry->next;
     }
-    *first = node;
-    tcp_ext_arg_set(pcb, EXT_ARG, node);
-    tcp_ext_arg_set_callbacks(pcb, EXT_ARG, &callbacks);
+    *first = entry;
+    tcp_ext_arg_set(pcb, TCP_ENTRY, entry);
+    tcp_ext_arg_set_callbacks(pcb, TCP_ENTRY, &callbacks);
     return 0;
 }
 
 void tcp_table_listen(struct tcp_pcb *listener)
 {
-    tcp_ext_arg_set(listener, EXT_ARG, NULL);
-    tcp_ext_arg_set_callbacks(listener, EXT_ARG, &callbacks);
+    tcp_ext_arg_set(listener, TCP_ENTRY, NULL);
+    tcp_ext_arg_set_callbacks(listener, TCP_ENTRY, &callbacks);
 }
 
 bool tcp_table_has(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
@@ -222,9 +217,9 @@ uint16_t tcp_segment_size(const struct tcp_hdr *header, const uint8_t *addresses
     }
     uint16_t local_port = lwip_htons(header->src);
     uint16_t remote_port = lwip_htons(header->dest);
-    for (struct node *node = *bucket(&local, local_port, &remote, remote_port); node != NULL;
-         node = node->next) {
-        struct tcp_pcb *pcb = node->pcb;
+    for (struct tcp_entry *entry = *bucket(&local, local_port, &remote, remote_port); entry != NULL;
+         entry = entry->next) {
+        struct tcp_pcb *pcb = entry->pcb;
         if (pcb->remote_port == remote_port && pcb->local_port == local_port &&
             IP_GET_TYPE(&pcb->remote_ip) == IP_GET_TYPE(&remote)) {
             return pcb->mss;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* lwIP's cyclic timers without a tick. One timer of core/time is armed for the earliest of those
  * that are needed: each says so itself, from the state of its protocol. TCP's clock stops while no
- * connection waits for anything, and is put right when something happens again. Guarded by the
- * network lock. */
+ * connection waits for anything, and is put right when something happens again. Delayed
+ * acknowledgements have a deadline each. Guarded by the network lock. */
 #include "core/lib/string.h"
+#include "core/net/lwip/hooks.h"
 #include "core/net/stack.h"
+#include "core/net/tcp.h"
 #include "core/time/timer.h"
 #include "hal.h"
 #include "lwip/dhcp.h"
@@ -24,6 +26,7 @@
 
 static struct timer timer;
 static uint64_t armed = NEVER; /* what the timer waits for; it may be earlier than needed */
+bool net_timers_changed = true;
 
 static void expired(struct timer *unused)
 {
@@ -35,10 +38,10 @@ static void expired(struct timer *unused)
  * ------------------------------------------------------------------------------------------
  */
 
-#define TICK (TCP_TMR_INTERVAL * MS)
-#define SLOW_TICK (TCP_SLOW_INTERVAL * MS)
+#define TICK (TCP_SLOW_INTERVAL * MS)
+#define ACK_DELAY (40 * MS) /* Linux's TCP_DELACK_MIN; RFC 9293, 3.8.6.3: less than 500 ms */
 
-static uint64_t tcp_due = NEVER; /* the next call of tcp_tmr */
+static uint64_t tcp_due = NEVER; /* the next tick */
 static uint64_t tcp_last;        /* when the last one was due */
 static bool tcp_halted;          /* no tick until tcp_due, or until something happens */
 
@@ -63,14 +66,14 @@ static bool is_ticking(const struct tcp_pcb *pcb)
 {
     return (pcb->state != ESTABLISHED && pcb->state != CLOSE_WAIT) || pcb->unsent != NULL ||
            pcb->unacked != NULL || pcb->ooseq != NULL || pcb->refused_data != NULL ||
-           pcb->persist_backoff != 0 ||
-           (pcb->flags & (TF_ACK_DELAY | TF_ACK_NOW | TF_CLOSEPEND)) != 0;
+           pcb->persist_backoff != 0 || (pcb->flags & TF_CLOSEPEND) != 0;
 }
 
 static void tcp_tick(uint64_t now)
 {
     tcp_last = tcp_due;
-    tcp_tmr();
+    tcp_fasttmr();
+    tcp_slowtmr();
     uint32_t idle = UINT32_MAX;
     for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
         uint32_t ticks = is_ticking(pcb) ? 0 : idle_ticks(pcb);
@@ -90,18 +93,19 @@ static void tcp_tick(uint64_t now)
             tcp_due = now + TICK;
         }
     } else {
-        tcp_due = idle == UINT32_MAX ? NEVER : tcp_last + idle * SLOW_TICK;
+        tcp_due = idle == UINT32_MAX ? NEVER : tcp_last + idle * TICK;
     }
 }
 
-/* Goes on ticking: the slow ticks that were left out are added to the clock. */
+/* Goes on ticking: the ticks that were left out are added to the clock. */
 static void tcp_resume(uint64_t now)
 {
-    uint64_t missed = (now - tcp_last) / SLOW_TICK;
+    uint64_t missed = (now - tcp_last) / TICK;
     tcp_ticks += (u32_t)missed;
-    tcp_last += missed * SLOW_TICK;
+    tcp_last += missed * TICK;
     tcp_halted = false;
     tcp_due = now + TICK;
+    net_timers_changed = true;
 }
 
 /* lwIP has a connection to look after. */
@@ -116,6 +120,41 @@ void net_timers_wake(void)
 {
     if (tcp_halted) {
         tcp_resume(hal_clock_monotonic());
+    }
+}
+
+/* Connections in the order of their deadlines. One whose acknowledgement has gone out with data
+ * stays until its deadline: the next that is delayed moves it to the end. */
+static struct list delayed = LIST_INIT(delayed);
+static uint64_t ack_due = NEVER; /* not later than the first deadline */
+
+void core_net_ack_delayed(struct tcp_pcb *pcb)
+{
+    struct tcp_entry *entry = tcp_entry_of(pcb);
+    entry->ack_due = hal_clock_monotonic() + ACK_DELAY;
+    list_remove(&entry->delayed);
+    if (list_empty(&delayed)) {
+        ack_due = entry->ack_due;
+        net_timers_changed = true;
+    }
+    list_push_back(&delayed, &entry->delayed);
+}
+
+static void acknowledge(uint64_t now)
+{
+    ack_due = NEVER;
+    while (!list_empty(&delayed)) {
+        struct tcp_entry *entry = list_entry(delayed.next, struct tcp_entry, delayed);
+        struct tcp_pcb *pcb = entry->pcb;
+        bool waits = (pcb->flags & TF_ACK_DELAY) != 0;
+        if (waits && entry->ack_due > now) {
+            ack_due = entry->ack_due;
+            break;
+        }
+        list_remove(&entry->delayed);
+        if (waits) {
+            tcp_send_empty_ack(pcb); /* without memory it is delayed again */
+        }
     }
 }
 
@@ -210,12 +249,13 @@ static bool recheck;                /* one that was not needed may be now */
 
 void net_timers_recheck(void)
 {
-    recheck = true;
+    recheck = net_timers_changed = true;
 }
 
 void net_timers_run(void)
 {
     uint64_t now = hal_clock_monotonic();
+    net_timers_changed = true;
     if (armed <= now) {
         armed = NEVER;
     }
@@ -223,6 +263,9 @@ void net_timers_run(void)
         tcp_resume(now);
     } else if (tcp_due <= now) {
         tcp_tick(now);
+    }
+    if (ack_due <= now) {
+        acknowledge(now);
     }
     for (unsigned i = 0; i < sizeof(cycles) / sizeof(cycles[0]); i++) {
         if (cycles[i].due <= now) {
@@ -235,6 +278,7 @@ void net_timers_run(void)
 
 void net_timers_arm(void)
 {
+    net_timers_changed = false;
     if (recheck) {
         recheck = false;
         uint64_t now = hal_clock_monotonic();
@@ -248,6 +292,7 @@ void net_timers_arm(void)
         }
     }
     uint64_t next = tcp_due < cycles_due ? tcp_due : cycles_due;
+    next = ack_due < next ? ack_due : next;
     if (next < armed) {
         armed = next;
         timer_arm(&timer, next);

@@ -43,6 +43,10 @@ int8_t core_net_too_large6(struct pbuf *packet, struct netif *netif,
 /* How far the receive window must have opened before the peer is told: bytes (tcp.c). */
 uint32_t core_net_window_step(const struct tcp_pcb *pcb);
 
+/* An acknowledgement waits for data to go with, and goes alone after a while (timers.c). */
+void core_net_ack_delayed(struct tcp_pcb *pcb);
+#define LWIP_TCP_ACK_DELAYED(pcb) core_net_ack_delayed(pcb)
+
 /* Before a segment goes to its connection or listener: ERR_OK, or it is dropped (tcp.c). */
 int8_t core_net_segment_arrived(struct tcp_pcb *pcb, const struct tcp_hdr *header,
                                 const struct pbuf *segment);

@@ -86,8 +86,8 @@
 #define IP_SOF_BROADCAST 1
 #define IP_SOF_BROADCAST_RECV 0
 
-/* TCP. The tick is 50 ms (100 ms for retransmission), so that delayed acknowledgements and the
- * smallest retransmission time are as long as Linux's. */
+/* TCP. Its clock ticks each 100 ms, twice the interval (timers.c), so that the smallest
+ * retransmission time is as long as Linux's. */
 #define LWIP_TCP 1
 #define LWIP_DISABLE_TCP_SANITY_CHECKS 1 /* for small machines; an MSS of 64 KiB fails them */
 #define TCP_TMR_INTERVAL 50

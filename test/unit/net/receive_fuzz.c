@@ -12,277 +12,11 @@
 #include <string.h>
 
 #include "check.h"
-#include "core/lib/log.h"
-#include "core/net/config.h"
 #include "core/net/families.h"
 #include "core/net/inet.h"
-#include "core/net/interface.h"
 #include "core/net/net.h"
-#include "core/options.h"
-#include "core/sched/sched.h"
-#include "core/time/timer.h"
 #include "netdev.h"
-
-/* --- the kernel around it
- * -------------------------------------------------------------------------
- */
-
-struct net_config net_config = {
-    .ip = {NET_STATIC, {AF_INET, {10, 0, 2, 15}}, {AF_INET, {10, 0, 2, 2}}, 24}};
-struct options options = {.hostname = "fuzz"};
-static uint64_t now = 1000000000;
-static uint64_t state = 1;
-static struct timer *armed[8];
-
-void *kmalloc(size_t size)
-{
-    return test_random(&state) % 512 == 0 ? NULL : malloc(size);
-}
-
-void *kzalloc(size_t size)
-{
-    return calloc(1, size);
-}
-
-void kfree(void *pointer)
-{
-    free(pointer);
-}
-
-uint64_t page_total(void)
-{
-    return 65536;
-}
-
-bool page_is_plentiful(uint64_t pages)
-{
-    (void)pages;
-    return true;
-}
-
-uint64_t page_free_count(void)
-{
-    return 32768;
-}
-
-uint64_t random_u64(void)
-{
-    return test_random(&state);
-}
-
-void random_bytes(void *to, size_t size)
-{
-    memset(to, 7, size);
-}
-
-uint64_t hal_clock_monotonic(void)
-{
-    return now;
-}
-
-uint64_t deadline_after(uint64_t ns)
-{
-    return now + ns;
-}
-
-void timer_init(struct timer *timer, void (*expired)(struct timer *))
-{
-    timer->expired = expired;
-}
-
-void timer_arm(struct timer *timer, uint64_t deadline)
-{
-    unsigned i = 0;
-    while (armed[i] != NULL && armed[i] != timer) {
-        i++;
-    }
-    armed[i] = timer;
-    timer->deadline = deadline;
-    timer->armed = true;
-}
-
-static void pass_time(uint64_t ns)
-{
-    uint64_t end = now + ns;
-    for (;;) {
-        struct timer *first = NULL;
-        for (unsigned i = 0; i < 8; i++) {
-            if (armed[i] != NULL && armed[i]->armed &&
-                (first == NULL || armed[i]->deadline < first->deadline)) {
-                first = armed[i];
-            }
-        }
-        if (first == NULL || first->deadline > end) {
-            break;
-        }
-        now = first->deadline > now ? first->deadline : now;
-        first->armed = false;
-        first->expired(first);
-    }
-    now = end;
-}
-
-void log_write(enum log_level level, const char *text, ...)
-{
-    (void)level;
-    (void)text;
-}
-
-enum log_level log_level;
-
-void mutex_init(struct mutex *mutex)
-{
-    mutex->state = 0;
-}
-
-void mutex_lock(struct mutex *mutex)
-{
-    CHECK(mutex->state++ == 0);
-}
-
-void mutex_unlock(struct mutex *mutex)
-{
-    CHECK(--mutex->state == 0);
-}
-
-void wait_queue_init(struct wait_queue *queue)
-{
-    (void)queue;
-}
-
-void wait_queue_notify(struct wait_queue *queue, uint32_t events)
-{
-    (void)queue;
-    (void)events;
-}
-
-void wait_queue_add(struct wait_queue *queue, struct wait_entry *entry)
-{
-    (void)queue;
-    (void)entry;
-}
-
-void wait_queue_remove(struct wait_entry *entry)
-{
-    (void)entry;
-}
-
-void thread_waiter_init(struct thread_waiter *waiter)
-{
-    (void)waiter;
-}
-
-void thread_prepare_sleep(enum thread_state thread_state)
-{
-    (void)thread_state;
-}
-
-void thread_cancel_sleep(void)
-{
-}
-
-int thread_sleep(uint64_t deadline)
-{
-    uint64_t second = now + 1000000000;
-    pass_time((deadline < second ? deadline : second) - now);
-    return -ETIMEDOUT;
-}
-
-void thread_wake(struct thread *thread)
-{
-    CHECK(thread == current_thread());
-}
-
-int copy_from_user(void *to, uintptr_t from, size_t size)
-{
-    (void)to;
-    (void)from;
-    return size == 0 ? 0 : -EFAULT;
-}
-
-void interface_register(const struct interface_source *source)
-{
-    (void)source;
-}
-
-void resolver_update(int interface, int family, const struct net_address *servers, unsigned count)
-{
-    (void)interface;
-    (void)family;
-    (void)servers;
-    CHECK(count <= 3);
-}
-
-void socket_register(const struct socket_family *family)
-{
-    (void)family;
-}
-
-void socket_init(struct socket *socket, const struct socket_operations *operations, int domain,
-                 int type, int protocol)
-{
-    socket->operations = operations;
-    socket->domain = (uint16_t)domain;
-    socket->type = (uint16_t)type;
-    socket->protocol = protocol;
-    socket->options.receive_buffer = socket->options.send_buffer = 212992;
-    socket->options.linger = -1;
-}
-
-void socket_init_accepted(struct socket *socket, const struct socket *listener)
-{
-    socket->options = listener->options;
-}
-
-const struct control_header *control_next(const struct socket_message *message,
-                                          const struct control_header *at, int *result)
-{
-    (void)message;
-    (void)at;
-    *result = 0;
-    return NULL;
-}
-
-bool control_put(struct socket_message *message, int level, int type, const void *data, size_t size)
-{
-    (void)message;
-    (void)level;
-    (void)type;
-    (void)data;
-    return size != 0;
-}
-
-static uint8_t program_memory[65536];
-
-int io_copy_to(struct io_vector *io, const void *from, size_t size)
-{
-    CHECK(size <= io->remaining);
-    memcpy(program_memory, from, size < sizeof(program_memory) ? size : sizeof(program_memory));
-    io->remaining -= size;
-    return 0;
-}
-
-int io_copy_from(struct io_vector *io, void *to, size_t size)
-{
-    CHECK(size <= io->remaining);
-    memcpy(to, program_memory, size);
-    io->remaining -= size;
-    return 0;
-}
-
-int copy_to_user(uintptr_t to, const void *from, size_t size)
-{
-    (void)to;
-    (void)from;
-    (void)size;
-    return 0;
-}
-
-_Noreturn void core_net_assert(const char *message, const char *file, int line)
-{
-    CHECK(false, "%s:%d: %s", file, line, message);
-    abort();
-}
+#include "stack_machine.h"
 
 /* --- the device
  * -----------------------------------------------------------------------------------
@@ -375,9 +109,10 @@ static void release(struct net_buffer *buffer)
 static void deliver(const uint8_t *frame, size_t length)
 {
     struct net_buffer **end = &incoming;
-    size_t pieces = 1 + test_random(&state) % 3;
+    size_t pieces = 1 + test_random(&stack_random) % 3;
     for (size_t at = 0; at < length || (at == 0 && end == &incoming);) {
-        size_t part = pieces-- > 1 ? 1 + test_random(&state) % (length - at + 1) : length - at;
+        size_t part =
+            pieces-- > 1 ? 1 + test_random(&stack_random) % (length - at + 1) : length - at;
         part = part > length - at ? length - at : part;
         struct net_buffer *buffer = calloc(1, sizeof(*buffer));
         buffer->data = malloc(part);
@@ -390,7 +125,7 @@ static void deliver(const uint8_t *frame, size_t length)
         at += part;
     }
     incoming_offload.checksum =
-        test_random(&state) % 8 == 0 ? NET_CHECKSUM_NONE : NET_CHECKSUM_GOOD;
+        test_random(&stack_random) % 8 == 0 ? NET_CHECKSUM_NONE : NET_CHECKSUM_GOOD;
     core_net_interrupt(&device, 0);
 }
 
@@ -501,7 +236,7 @@ static size_t answer(uint8_t *frame)
     put16(tcp + 10, sequence & 0xffff);
     memcpy(tcp + 4, old_ack, 4);
     static const uint8_t flags[] = {0x10, 0x18, 0x18, 0x11, 0x12, 0x14, 0x04, 0x10};
-    tcp[13] = flags[test_random(&state) % sizeof(flags)];
+    tcp[13] = flags[test_random(&stack_random) % sizeof(flags)];
     return length;
 }
 
@@ -509,29 +244,32 @@ static void throw_one(void)
 {
     uint8_t frame[1600];
     size_t length;
-    if (sent_length != 0 && test_random(&state) % 2 == 0) {
+    if (sent_length != 0 && test_random(&stack_random) % 2 == 0) {
         length = answer(frame);
     } else {
-        unsigned seed = (unsigned)(test_random(&state) % seed_count);
+        unsigned seed = (unsigned)(test_random(&stack_random) % seed_count);
         length = seeds[seed].length;
         memcpy(frame, seeds[seed].bytes, length);
     }
-    unsigned changes = test_random(&state) % 4 == 0 ? 0 : (unsigned)(test_random(&state) % 5);
+    unsigned changes =
+        test_random(&stack_random) % 4 == 0 ? 0 : (unsigned)(test_random(&stack_random) % 5);
     for (unsigned i = 0; i < changes && length > 14; i++) {
-        size_t at = test_random(&state) % 4 == 0 ? test_random(&state) % length
-                                                 : 14 + test_random(&state) % (length - 14);
+        size_t at = test_random(&stack_random) % 4 == 0
+                        ? test_random(&stack_random) % length
+                        : 14 + test_random(&stack_random) % (length - 14);
         static const uint8_t edges[] = {0, 1, 0x7f, 0x80, 0xff};
-        frame[at] = test_random(&state) % 2 == 0 ? edges[test_random(&state) % sizeof(edges)]
-                                                 : (uint8_t)test_random(&state);
+        frame[at] = test_random(&stack_random) % 2 == 0
+                        ? edges[test_random(&stack_random) % sizeof(edges)]
+                        : (uint8_t)test_random(&stack_random);
     }
-    if (test_random(&state) % 8 == 0) {
-        length = test_random(&state) % (length + 1);
-    } else if (test_random(&state) % 8 == 0 && length < 1500) {
-        size_t more = test_random(&state) % (1500 - length);
+    if (test_random(&stack_random) % 8 == 0) {
+        length = test_random(&stack_random) % (length + 1);
+    } else if (test_random(&stack_random) % 8 == 0 && length < 1500) {
+        size_t more = test_random(&stack_random) % (1500 - length);
         memset(frame + length, 0x5a, more);
         length += more;
     }
-    if (length >= 34 && test_random(&state) % 8 != 0) {
+    if (length >= 34 && test_random(&stack_random) % 8 != 0) {
         mend(frame, length);
     }
     deliver(frame, length);
@@ -557,15 +295,15 @@ static union socket_address address(int family, unsigned port, unsigned last)
 
 static void use_connection(unsigned i)
 {
-    struct io_vector io = {.remaining = 1 + test_random(&state) % 40000};
+    struct io_vector io = {.remaining = 1 + test_random(&stack_random) % 40000};
     struct socket_message message = {.io = io};
-    switch (test_random(&state) % 8) {
+    switch (test_random(&stack_random) % 8) {
     case 0:
         connections[i]->operations->release(connections[i]);
         connections[i] = NULL;
         break;
     case 1:
-        connections[i]->operations->shutdown(connections[i], (int)(test_random(&state) % 3));
+        connections[i]->operations->shutdown(connections[i], (int)(test_random(&stack_random) % 3));
         break;
     case 2:
     case 3:
@@ -581,11 +319,11 @@ static void use_connection(unsigned i)
 
 static void use_sockets(void)
 {
-    unsigned i = (unsigned)(test_random(&state) % CONNECTIONS);
-    struct socket *from = test_random(&state) % 2 == 0 ? listener4 : listener6;
+    unsigned i = (unsigned)(test_random(&stack_random) % CONNECTIONS);
+    struct socket *from = test_random(&stack_random) % 2 == 0 ? listener4 : listener6;
     if (connections[i] != NULL) {
         use_connection(i);
-    } else if (test_random(&state) % 4 == 0) {
+    } else if (test_random(&stack_random) % 4 == 0) {
         union socket_address name = address(AF_INET, 80, 2);
         if (tcp_socket_create(AF_INET, 6, &connections[i]) == 0) {
             connections[i]->operations->connect(connections[i], &name, 16);
@@ -595,7 +333,7 @@ static void use_sockets(void)
     }
     struct io_vector io = {.remaining = 2000};
     struct socket_message message = {.io = io};
-    struct socket *datagrams = test_random(&state) % 2 == 0 ? udp : ping;
+    struct socket *datagrams = test_random(&stack_random) % 2 == 0 ? udp : ping;
     datagrams->operations->receive(datagrams, &message);
     message = (struct socket_message){.io = io, .name = address(AF_INET, 53, 2), .name_length = 16};
     datagrams->operations->send(datagrams, &message);
@@ -620,6 +358,7 @@ static void open_sockets(void)
 int main(int argc, char **argv)
 {
     unsigned long count = argc > 1 ? strtoul(argv[1], NULL, 10) : 200000;
+    stack_memory_fails = 512;
     read_seeds(FRAMES);
     core_netdev_found(&device);
     inet_start();
@@ -630,12 +369,12 @@ int main(int argc, char **argv)
             use_sockets();
         }
         if (i % 16 == 0) {
-            pass_time(test_random(&state) % 300000000);
+            stack_pass_time(test_random(&stack_random) % 300000000);
         }
     }
-    uint64_t end = now;
+    uint64_t end = stack_now;
     net_finish();
-    CHECK(now <= end + 10000000000, "%lu ns", now - end);
+    CHECK(stack_now <= end + 10000000000, "%lu ns", stack_now - end);
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         if (connections[i] != NULL) {
             connections[i]->operations->release(connections[i]);
@@ -645,7 +384,7 @@ int main(int argc, char **argv)
     listener6->operations->release(listener6);
     udp->operations->release(udp);
     ping->operations->release(ping);
-    pass_time(600000000000);
+    stack_pass_time(600000000000);
     CHECK(sent_count > count / 100, "%u", sent_count);
     CHECK(buffers_out == 0, "%u buffers are lost", buffers_out);
     return 0;

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/* When TCP acknowledges: the stack as a server, and a peer that writes its segments by hand. */
+#include <linux/errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "core/net/families.h"
+#include "core/net/inet.h"
+#include "netdev.h"
+#include "stack_machine.h"
+
+#define MS 1000000ull
+
+/* --- the device, and the peer's end of the cable
+ * ------------------------------------------------------------------
+ */
+
+enum { FIN = 1, SYN = 2, PUSH = 8, ACK = 16 };
+
+/* The last segment that the stack has sent. */
+static struct {
+    uint16_t port; /* of the peer */
+    uint32_t sequence, acknowledged;
+    uint8_t flags;
+    size_t payload;
+} segment;
+static unsigned segment_count;
+static void *tokens[16];
+static unsigned token_count;
+static struct net_buffer *incoming, **incoming_end = &incoming;
+
+static const uint8_t peer_mac[6] = {2, 0, 0, 0, 0, 1};
+static struct netdev device;
+
+static uint32_t get32(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static void put16(uint8_t *at, unsigned value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+static void put32(uint8_t *at, uint32_t value)
+{
+    put16(at, value >> 16);
+    put16(at + 2, value & 0xffff);
+}
+
+static void release(struct net_buffer *buffer)
+{
+    free(buffer->data);
+    free(buffer);
+}
+
+static void deliver(const uint8_t *frame, size_t length)
+{
+    struct net_buffer *buffer = calloc(1, sizeof(*buffer));
+    buffer->data = malloc(length);
+    memcpy(buffer->data, frame, length);
+    buffer->length = (uint32_t)length;
+    buffer->release = release;
+    *incoming_end = buffer;
+    incoming_end = &buffer->next;
+    core_net_interrupt(&device, 0);
+}
+
+static void answer_arp(const uint8_t *request)
+{
+    uint8_t frame[42];
+    memcpy(frame, request + 6, 6);
+    memcpy(frame + 6, peer_mac, 6);
+    memcpy(frame + 12, request + 12, 8);
+    put16(frame + 20, 2);
+    memcpy(frame + 22, peer_mac, 6);
+    memcpy(frame + 28, request + 38, 4);
+    memcpy(frame + 32, request + 22, 10);
+    deliver(frame, sizeof(frame));
+}
+
+static int transmit(struct netdev *unused, unsigned queue, const struct net_segment *segments,
+                    unsigned count, const struct net_offload *offload, void *token)
+{
+    (void)unused;
+    (void)queue;
+    (void)offload;
+    uint8_t frame[2048];
+    size_t length = 0;
+    for (unsigned i = 0; i < count; i++) {
+        CHECK(length + segments[i].length <= sizeof(frame));
+        memcpy(frame + length, segments[i].data, segments[i].length);
+        length += segments[i].length;
+    }
+    if (frame[12] == 8 && frame[13] == 6 && frame[21] == 1 && get32(frame + 38) == 0x0a000202) {
+        answer_arp(frame);
+    } else if (frame[12] == 8 && frame[13] == 0 && frame[23] == 6) {
+        const uint8_t *tcp = frame + 34;
+        segment.port = (uint16_t)(tcp[2] << 8 | tcp[3]);
+        segment.sequence = get32(tcp + 4);
+        segment.acknowledged = get32(tcp + 8);
+        segment.flags = tcp[13];
+        segment.payload = length - 34 - (tcp[12] >> 4) * 4u;
+        segment_count++;
+    }
+    tokens[token_count++] = token;
+    core_net_interrupt(&device, 0);
+    return 0;
+}
+
+static void flush(struct netdev *unused, unsigned queue)
+{
+    (void)unused;
+    (void)queue;
+}
+
+static unsigned poll(struct netdev *unused, unsigned queue, unsigned budget)
+{
+    (void)unused;
+    (void)queue;
+    (void)budget;
+    while (token_count != 0) {
+        core_net_transmitted(&device, tokens[--token_count]);
+    }
+    unsigned count = 0;
+    for (struct net_buffer *frame = incoming, *next; frame != NULL; frame = next) {
+        struct net_offload good = {.checksum = NET_CHECKSUM_GOOD};
+        next = frame->next;
+        frame->next = NULL;
+        incoming = next;
+        incoming_end = next == NULL ? &incoming : incoming_end;
+        core_net_receive(&device, frame, &good);
+        count++;
+    }
+    return count;
+}
+
+static bool enable_interrupt(struct netdev *unused, unsigned queue)
+{
+    (void)unused;
+    (void)queue;
+    return incoming == NULL && token_count == 0;
+}
+
+static const struct netdev_operations operations = {transmit, flush, poll, enable_interrupt};
+static struct netdev device = {
+    .operations = &operations,
+    .mac = {0x52, 0x54, 0, 0x12, 0x34, 0x56},
+    .mtu = 1500,
+    .features = NETDEV_TX_CHECKSUM | NETDEV_RX_CHECKSUM,
+    .queue_count = 1,
+    .link_up = true,
+};
+
+/* --- connections
+ * --------------------------------------------------------------------------------------------------
+ */
+
+struct connection {
+    uint16_t port; /* the peer's */
+    uint32_t sequence, acknowledged;
+    struct socket *socket; /* the stack's end */
+};
+
+static struct socket *listener;
+
+static void say(struct connection *connection, uint8_t flags, size_t payload)
+{
+    uint8_t frame[1514] = {0};
+    memcpy(frame, device.mac, 6);
+    memcpy(frame + 6, peer_mac, 6);
+    put16(frame + 12, 0x0800);
+    uint8_t *ip = frame + 14;
+    uint8_t *tcp = ip + 20;
+    ip[0] = 0x45;
+    put16(ip + 2, (unsigned)(40 + payload));
+    ip[8] = 64;
+    ip[9] = 6;
+    put32(ip + 12, 0x0a000202);
+    put32(ip + 16, 0x0a00020f);
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < 20; i += 2) {
+        sum += (unsigned)(ip[i] << 8 | ip[i + 1]);
+    }
+    put16(ip + 10, ~((sum >> 16) + sum) & 0xffff);
+    put16(tcp, connection->port);
+    put16(tcp + 2, 80);
+    put32(tcp + 4, connection->sequence);
+    put32(tcp + 8, connection->acknowledged);
+    tcp[12] = 5 << 4;
+    tcp[13] = flags;
+    put16(tcp + 14, 65535);
+    connection->sequence += (uint32_t)payload + ((flags & SYN) != 0);
+    deliver(frame, 54 + payload);
+}
+
+static struct connection open_connection(uint16_t port)
+{
+    struct connection connection = {.port = port, .sequence = 1000};
+    say(&connection, SYN, 0);
+    CHECK(segment.flags == (SYN | ACK) && segment.port == port, "%x", segment.flags);
+    connection.acknowledged = segment.sequence + 1;
+    say(&connection, ACK, 0);
+    CHECK(listener->operations->accept(listener, &connection.socket) == 0);
+    return connection;
+}
+
+/* The program reads what has come and answers; the peer acknowledges the answer. */
+static void answer(struct connection *connection)
+{
+    struct socket_message message = {.io = {.remaining = 2000}};
+    CHECK(connection->socket->operations->receive(connection->socket, &message) > 0);
+    unsigned before = segment_count;
+    message = (struct socket_message){.io = {.remaining = 100}};
+    CHECK(connection->socket->operations->send(connection->socket, &message) == 100);
+    CHECK(segment_count == before + 1 && segment.payload == 100 && (segment.flags & ACK) != 0);
+    CHECK(segment.acknowledged == connection->sequence);
+    connection->acknowledged += 100;
+    say(connection, ACK, 0);
+}
+
+/* Nothing is sent for `quiet` ns, and then, in the millisecond that follows, an acknowledgement
+ * alone. */
+static void expect_acknowledgement(const struct connection *connection, uint64_t quiet)
+{
+    unsigned before = segment_count;
+    stack_pass_time(quiet);
+    CHECK(segment_count == before, "flags %x", segment.flags);
+    stack_pass_time(MS);
+    CHECK(segment_count == before + 1);
+    CHECK(segment.port == connection->port && segment.flags == ACK && segment.payload == 0);
+    CHECK(segment.acknowledged == connection->sequence);
+}
+
+static void expect_silence(uint64_t ns)
+{
+    unsigned before = segment_count;
+    stack_pass_time(ns);
+    CHECK(segment_count == before, "flags %x", segment.flags);
+}
+
+/* --- tests
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void test_alone(void)
+{
+    struct connection connection = open_connection(1000);
+    expect_silence(1000 * MS);
+    for (unsigned i = 0; i < 3; i++) {
+        say(&connection, ACK | PUSH, 10);
+        expect_acknowledgement(&connection, 39 * MS);
+        expect_silence(i * 77 * MS); /* no tick that all share */
+    }
+}
+
+static void test_with_an_answer(void)
+{
+    struct connection connection = open_connection(1001);
+    say(&connection, ACK | PUSH, 10);
+    expect_silence(30 * MS);
+    answer(&connection);
+    expect_silence(5 * MS);
+    say(&connection, ACK | PUSH, 10); /* its deadline is its own, not the first one's */
+    expect_acknowledgement(&connection, 39 * MS);
+    say(&connection, ACK | PUSH, 10);
+    answer(&connection);
+    expect_silence(1000 * MS);
+}
+
+static void test_every_second(void)
+{
+    struct connection connection = open_connection(1002);
+    unsigned before = segment_count;
+    say(&connection, ACK | PUSH, 10);
+    say(&connection, ACK | PUSH, 10);
+    CHECK(segment_count == before + 1 && segment.acknowledged == connection.sequence);
+    expect_silence(1000 * MS);
+}
+
+static void test_each_its_own(void)
+{
+    struct connection first = open_connection(1003);
+    struct connection second = open_connection(1004);
+    struct connection third = open_connection(1005);
+    say(&first, ACK | PUSH, 10);
+    expect_silence(10 * MS);
+    say(&second, ACK | PUSH, 10);
+    expect_silence(10 * MS);
+    say(&third, ACK | PUSH, 10);
+    answer(&second);
+    expect_acknowledgement(&first, 19 * MS);
+    expect_acknowledgement(&third, 19 * MS);
+    expect_silence(1000 * MS);
+    say(&first, ACK | PUSH, 10);
+    third.socket->operations->release(third.socket); /* its entry goes with it */
+    expect_acknowledgement(&first, 39 * MS);
+}
+
+static void test_without_memory(void)
+{
+    struct connection connection = open_connection(1006);
+    say(&connection, ACK | PUSH, 10);
+    stack_memory_fails = 1;
+    expect_silence(60 * MS);
+    stack_memory_fails = 0;
+    unsigned before = segment_count;
+    stack_pass_time(100 * MS);
+    CHECK(segment_count == before + 1 && segment.flags == ACK && segment.payload == 0);
+    CHECK(segment.acknowledged == connection.sequence);
+}
+
+int main(void)
+{
+    core_netdev_found(&device);
+    inet_start();
+    stack_pass_time(5000 * MS);
+    union socket_address web = {.family = AF_INET};
+    put16(web.bytes + 2, 80);
+    CHECK(tcp_socket_create(AF_INET, 6, &listener) == 0);
+    CHECK(listener->operations->bind(listener, &web, 16) == 0);
+    CHECK(listener->operations->listen(listener, 8) == 0);
+    test_alone();
+    test_with_an_answer();
+    test_every_second();
+    test_each_its_own();
+    test_without_memory();
+    return 0;
+}
