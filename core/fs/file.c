@@ -147,7 +147,7 @@ static inline struct file *slot_file(uintptr_t value)
     return (struct file *)(value & ~SLOT_CLOEXEC);
 }
 
-int fd_lookup_any(int fd, struct file **out)
+static inline int look_up(int fd, struct file **out)
 {
     uintptr_t *slot = slot_of((unsigned)fd);
     if (slot == NULL) {
@@ -173,9 +173,14 @@ int fd_lookup_any(int fd, struct file **out)
     }
 }
 
+int fd_lookup_any(int fd, struct file **out)
+{
+    return look_up(fd, out);
+}
+
 int fd_lookup(int fd, struct file **out)
 {
-    int result = fd_lookup_any(fd, out);
+    int result = look_up(fd, out);
     if (result == 0 && __builtin_expect(((*out)->flags & O_PATH) != 0, 0)) {
         file_put(*out);
         result = -EBADF;

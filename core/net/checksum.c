@@ -44,8 +44,10 @@ uint16_t core_net_checksum(const void *data, int size)
     if (left != 0) {
         sum = add(sum, *at);
     }
-    sum = (sum >> 32) + (sum & 0xffffffff);
-    sum = (sum >> 32) + (sum & 0xffffffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    return (uint16_t)((sum >> 16) + (sum & 0xffff));
+    uint32_t low = (uint32_t)sum;
+    uint32_t high = (uint32_t)(sum >> 32);
+    low += high;
+    low += low < high;
+    low = (low >> 16) + (low & 0xffff);
+    return (uint16_t)((low >> 16) + low);
 }

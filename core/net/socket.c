@@ -87,13 +87,13 @@ static bool would_block(long result)
 
 typedef long attempt_fn(struct socket *socket, void *context);
 
-/* Makes attempts until one has an outcome. `deadline` 0: one attempt. When time runs out the result
- * is that of an attempt that would have blocked. */
-static long until_done(struct socket *socket, uint64_t deadline, attempt_fn *attempt, void *context)
+/* After an attempt that would have blocked with `result`: makes more of them until one has an
+ * outcome, or time has run out, or at once if `deadline` is 0, when the result stays. */
+static long until_done(struct socket *socket, uint64_t deadline, long result, attempt_fn *attempt,
+                       void *context)
 {
     struct change_flag flag = {.entry = {.notify = note_change}};
-    long result = attempt(socket, context);
-    if (deadline == 0 || !would_block(result)) {
+    if (deadline == 0) {
         return result;
     }
     wait_queue_add(&socket->queue, &flag.entry);
@@ -117,6 +117,8 @@ static long until_done(struct socket *socket, uint64_t deadline, attempt_fn *att
     wait_queue_remove(&flag.entry);
     return result;
 }
+
+#define UNKNOWN_DEADLINE 1 /* that nothing has had to wait for yet */
 
 static uint64_t deadline_of(struct file *file, unsigned flags, uint64_t timeout)
 {
@@ -188,9 +190,15 @@ static long send_message(struct file *file, struct socket_message *message, unsi
         return -EOPNOTSUPP;
     }
     message->flags = flags & ~SEND_FLAGS_OWN;
-    uint64_t deadline = deadline_of(file, flags, socket->options.send_timeout);
+    uint64_t deadline = UNKNOWN_DEADLINE;
     for (;;) {
-        done = until_done(socket, deadline, attempt_send, message);
+        done = socket->operations->send(socket, message);
+        if (would_block(done)) {
+            if (deadline == UNKNOWN_DEADLINE) {
+                deadline = deadline_of(file, flags, socket->options.send_timeout);
+            }
+            done = until_done(socket, deadline, done, attempt_send, message);
+        }
         if (done < 0) {
             break;
         }
@@ -217,9 +225,15 @@ static long receive_message(struct file *file, struct socket_message *message, u
     }
     message->flags = flags & ~RECEIVE_FLAGS_OWN;
     bool all = (flags & MSG_WAITALL) != 0 && socket->type == SOCK_STREAM && (flags & MSG_PEEK) == 0;
-    uint64_t deadline = deadline_of(file, flags, socket->options.receive_timeout);
+    uint64_t deadline = UNKNOWN_DEADLINE;
     for (;;) {
-        long done = until_done(socket, deadline, attempt_receive, message);
+        long done = socket->operations->receive(socket, message);
+        if (would_block(done)) {
+            if (deadline == UNKNOWN_DEADLINE) {
+                deadline = deadline_of(file, flags, socket->options.receive_timeout);
+            }
+            done = until_done(socket, deadline, done, attempt_receive, message);
+        }
         if (done <= 0) {
             return total != 0 ? total : done;
         }
@@ -446,8 +460,11 @@ static long with_address(struct syscall_args *a, bool connect)
         result = -EOPNOTSUPP;
     }
     if (result == 0 && connect) {
-        uint64_t deadline = deadline_of(file, 0, socket->options.send_timeout);
-        result = until_done(socket, deadline, attempt_connect, &attempt);
+        result = attempt_connect(socket, &attempt);
+        if (would_block(result)) {
+            uint64_t deadline = deadline_of(file, 0, socket->options.send_timeout);
+            result = until_done(socket, deadline, result, attempt_connect, &attempt);
+        }
     } else if (result == 0) {
         result = socket->operations->bind(socket, &attempt.address, attempt.length);
     }
@@ -501,10 +518,11 @@ static long accept_from(uint64_t fd, uintptr_t to, uintptr_t length_at, unsigned
         return result;
     }
     struct socket *socket = file->data;
-    uint64_t deadline = deadline_of(file, 0, socket->options.receive_timeout);
-    result = socket->operations->accept == NULL
-                 ? -EOPNOTSUPP
-                 : until_done(socket, deadline, attempt_accept, &accepted);
+    result = socket->operations->accept == NULL ? -EOPNOTSUPP : attempt_accept(socket, &accepted);
+    if (would_block(result)) {
+        uint64_t deadline = deadline_of(file, 0, socket->options.receive_timeout);
+        result = until_done(socket, deadline, result, attempt_accept, &accepted);
+    }
     if (result == 0 && to != 0) {
         result = name_to_user(accepted, true, to, length_at);
         if (result == -ENOTCONN) {

@@ -335,7 +335,7 @@ static bool take_frame(struct net_queue *queue, struct net_buffer **first,
     }
     *first = buffer;
     *size = 0;
-    memcpy(header, buffer_start(buffer), net->header_size);
+    memcpy(header, buffer_start(buffer), sizeof(*header)); /* more than an old device has */
     buffer->next = NULL;
     buffer->data = buffer_start(buffer) + net->header_size;
     bool good = length >= net->header_size + ETHERNET_HEADER;
