@@ -35,14 +35,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
 
 
-def _enter(path):
-    with open(path) as namespace:
-        if _libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), f"setns {path}")
+def enter(namespace):
+    """Moves this thread into the namespace of an open file."""
+    if _libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), f"setns {namespace.name}")
+
+
+def command(*words):
+    subprocess.run(words, check=True)
 
 
 def _ip(*words):
-    subprocess.run(["ip", *words], check=True)
+    command("ip", *words)
 
 
 class Cable:
@@ -116,20 +120,20 @@ class Cable:
 
 
 @contextlib.contextmanager
-def plugged(**options):
+def plugged(queues=False, **options):
     """Inside, this thread is in the namespace, and so are the processes that it starts. The tool is
-    to be run by `tool`, since it looks for its tap device in /sys."""
+    to be run by `tool`, since it looks for its tap device in /sys. `queues`: the tap device has
+    several."""
     name = f"unigornel-{os.getpid()}-{next(_numbers)}"
     _ip("netns", "add", name)
     with open("/proc/thread-self/ns/net") as home:
         cable = None
         try:
-            _enter(f"/run/netns/{name}")
+            with open(f"/run/netns/{name}") as namespace:
+                enter(namespace)
             _ip("link", "set", "lo", "up")
-            _ip("tuntap", "add", "guest0", "mode", "tap")
-            subprocess.run(
-                ["sysctl", "-q", "net.ipv6.conf.guest0.disable_ipv6=1", "net.ipv4.ip_forward=1"], check=True
-            )
+            _ip("tuntap", "add", "guest0", "mode", "tap", *(("multi_queue",) if queues else ()))
+            command("sysctl", "-q", "net.ipv6.conf.guest0.disable_ipv6=1", "net.ipv4.ip_forward=1")
             _ip("link", "set", "guest0", "arp", "off", "up")
             cable = Cable(**options)
             cable.namespace = name
@@ -141,8 +145,7 @@ def plugged(**options):
             guest.end_all()
             if cable:
                 cable.close()
-            if _libc.setns(home.fileno(), CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns home")
+            enter(home)
             _ip("netns", "delete", name)
 
 

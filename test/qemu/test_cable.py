@@ -2,11 +2,14 @@
 """The network through a tap device and a cable that the test holds (cable.py): bad, cut, or slow;
 and the servers that a network has."""
 
+import concurrent.futures
+import contextlib
 import hashlib
 import http.client
 import os
 import queue
 import random
+import resource
 import socket
 import struct
 import threading
@@ -93,6 +96,45 @@ def test_large_segments(image):
         assert frames < 192 * (1 << 20) / 5000, f"{frames} frames: the segments were small"
 
 
+def test_many_connections(image):
+    """10,000 connections at once in 256 MiB, each of which is used after all are there."""
+    count = 10_000
+    app = image("network")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count + 2000, max(count + 2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    with cables.plugged() as cable, contextlib.ExitStack() as stack:
+        words = (*cables.tool(cable), "run", "-m", "256M", "--net", "tap=guest0", *STATIC, app, "--", "echo")
+        assert guest.start(*words).stdout.readline() == b"serving\n"
+        connections = [
+            stack.enter_context(socket.create_connection((GUEST4, 7), guest.TIMEOUT)) for _ in range(count)
+        ]
+        for i, connection in enumerate(connections):
+            connection.sendall(b"%08d" % i)
+        for i, connection in enumerate(connections):
+            assert connection.recv(8, socket.MSG_WAITALL) == b"%08d" % i
+
+
+def test_queues(boot):
+    """A device with several pairs of queues, as many of which are used as there are CPUs."""
+    tap = "tap,id=net0,ifname=guest0,script=no,downscript=no,queues=3"
+    with cables.plugged(queues=True):
+        machine = boot(
+            "network",
+            machine="q35",
+            cpus=2,
+            memory=256,
+            words=f"log=info ip={GUEST4}/24 ip6={GUEST6}/64",
+            args=["serve"],
+            extra=("-netdev", tap, "-device", "virtio-net-pci,netdev=net0,mq=on,vectors=8"),
+        )
+        machine.expect("MTU 1500, 2 queues")
+        machine.expect("serving")
+        body = random.Random(1).randbytes(1 << 20)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            namespace = open("/proc/thread-self/ns/net")
+            work = lambda i: cables.enter(namespace) or transfer((GUEST4, GUEST6)[i % 2], 16, body)
+            list(pool.map(work, range(8)))
+
+
 def test_errors(image):
     """Go's words for what goes wrong on the way."""
     app = image("network")
@@ -105,7 +147,7 @@ def test_errors(image):
             "[fd09::77]:9": "connect: no route to host",  # nor a neighbour solicitation
             "[fd0a::1]:9": "connect: network is unreachable",
         }
-        done = run(cable, app, "dial", *addresses)
+        done = run(cable, app, "dial", "20s", *addresses)
         lines = done.stdout.splitlines()
         assert len(lines) == len(addresses) and done.status == 0, done.stderr
         for line, (address, words) in zip(lines, addresses.items()):
@@ -118,12 +160,14 @@ def test_silent_peer(image):
     app = image("network")
     with cables.plugged() as cable, socket.create_server((HOST4, 9000)):
         cable.drop = lambda frame, to_guest: not to_guest and b"lost" in frame
-        done = run(cable, app, "silence", f"{HOST4}:9000")
-        words = f"{HOST4}:9000: read: connection timed out\nclosed\n"
-        assert done.status == 0 and done.stdout.endswith(words), (done.stdout, done.stderr)
-        # The machine goes off with what was never acknowledged after 10 s at most.
+        words = (*cables.tool(cable), "run", "--net", "tap=guest0", *STATIC, app, "--", "silence")
+        process = guest.start(*words, f"{HOST4}:9000")
+        assert process.stdout.readline().endswith(f"{HOST4}:9000: read: connection timed out\n".encode())
+        assert process.stdout.readline() == b"closed\n"
+        cable.drop = lambda frame, to_guest: False  # else the machine waits for 10 s before it goes off
+        assert process.wait(guest.TIMEOUT) == 0
         cable.drop = lambda frame, to_guest: not to_guest and frame[23] == 6
-        done = run(cable, app, "dial", f"{HOST4}:9000")
+        done = run(cable, app, "dial", "1s", f"{HOST4}:9000")
         assert done.stdout == f"dial tcp {HOST4}:9000: i/o timeout\n", done.stdout
 
 
@@ -145,7 +189,7 @@ class NameServer(threading.Thread):
     def __init__(self, address):
         super().__init__(daemon=True)
         self.questions = []
-        self.socket = socket.socket(type=socket.SOCK_DGRAM)
+        self.socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((address, 53))
         self.start()
 
@@ -175,6 +219,77 @@ def test_name_servers(image):
         cable.delay = 0
         done = run(cable, app, "lookup", "example.test", options=(*STATIC, "--append", f"dns=10.9.0.77,{HOST4}"))
         assert done.stdout.startswith("2 <nil> "), done.stdout
+
+
+def test_names(image):
+    """The words of the command line in the files where Go looks."""
+    app = image("network")
+    with cables.plugged() as cable:
+        words = f"hostname=box.example.test dns=192.0.2.53,{HOST4},2001:db8::53"
+        done = run(cable, app, "names", options=(*STATIC, "--append", words))
+        assert done.status == 0, done.stderr
+        first, *rest = done.stdout.splitlines()
+        assert first == "box.example.test [127.0.1.1] [127.0.0.1 ::1]"
+        servers = ["nameserver 192.0.2.53", f"nameserver {HOST4}", "nameserver 2001:db8::53"]
+        assert rest == [*servers, "hosts: files dns"], rest
+
+
+class Router(threading.Thread):
+    """Advertises a prefix, a name server (RFC 4861, RFC 8106), and that there is DHCPv6, whose server it
+    is too (RFC 8415): it tells of more name servers."""
+
+    def __init__(self, prefix, by_router, by_dhcp):
+        super().__init__(daemon=True)
+        self.stopped = threading.Event()
+        device = socket.if_nametoindex("host0")
+        address = lambda text: socket.inet_pton(socket.AF_INET6, text)
+        option = struct.pack(">BBBBII4x", 3, 4, 64, 0xC0, 86400, 14400) + address(prefix)
+        option += struct.pack(">BBHI", 25, 3, 0, 600) + address(by_router)
+        self.advertisement = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0x40, 1800, 0, 0) + option
+        self.servers = b"".join(map(address, by_dhcp))
+        self.icmp = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        self.icmp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        self.icmp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, device)
+        self.dhcp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self.dhcp.bind(("::", 547))
+        group = address("ff02::1:2") + struct.pack("@I", device)
+        self.dhcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+        self.dhcp.settimeout(0.3)
+        self.start()
+
+    def run(self):
+        while not self.stopped.is_set():
+            self.icmp.sendto(self.advertisement, ("ff02::1", 0))
+            try:
+                message, client = self.dhcp.recvfrom(2000)
+            except TimeoutError:
+                continue
+            if message[0] == 11:  # INFORMATION-REQUEST; the reply has its number and its client's identifier
+                reply, at = b"\7" + message[1:4] + struct.pack(">HH", 2, 10) + b"\0\3\0\1router", 4
+                while at + 4 <= len(message):
+                    code, length = struct.unpack(">HH", message[at : at + 4])
+                    reply += message[at : at + 4 + length] if code == 1 else b""
+                    at += 4 + length
+                self.dhcp.sendto(reply + struct.pack(">HH", 23, len(self.servers)) + self.servers, client)
+
+
+def test_router(image):
+    """Addresses by SLAAC, name servers by router advertisements and by DHCPv6, which are asked."""
+    app = image("network")
+    with cables.plugged() as cable:
+        cables.command("ip", "address", "add", "fd0b::1/64", "dev", "host0", "nodad")
+        asked = NameServer("fd0b::1")
+        router = Router("fd0b::", "2001:db8::1", ("fd0b::1", "2001:db8::2"))
+        done = run(cable, app, "configured", 5, "example.test", options=("--append", "ip=none"))
+        router.stopped.set()
+        assert done.status == 0, done.stderr
+        *lines, answer = done.stdout.splitlines()
+        addresses = [line for line in lines if line.startswith("address ")]
+        assert sum(a.startswith("address fd0b::") and a.endswith("/64") for a in addresses) == 1, lines
+        assert sum(a.startswith("address fe80::") for a in addresses) == 1, lines
+        servers = {line.split()[1] for line in lines if line.startswith("nameserver ")}
+        assert servers == {"2001:db8::1", "fd0b::1", "2001:db8::2"}, lines
+        assert answer.startswith("2 <nil> ") and asked.questions, done.stdout
 
 
 class DhcpServer(threading.Thread):

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* When TCP acknowledges: the stack as a server, and a peer that writes its segments by hand. */
+/* When TCP sends what: the stack as a server, and a peer that writes its segments by hand. */
 #include <linux/errno.h>
+#include <linux/in.h>
+#include <linux/tcp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +30,8 @@ static struct {
     uint32_t sequence, acknowledged;
     uint8_t flags;
     size_t payload;
+    uint8_t options[40];
+    size_t options_length;
 } segment;
 static unsigned segment_count;
 static void *tokens[16];
@@ -106,7 +110,9 @@ static int transmit(struct netdev *unused, unsigned queue, const struct net_segm
         segment.sequence = get32(tcp + 4);
         segment.acknowledged = get32(tcp + 8);
         segment.flags = tcp[13];
-        segment.payload = length - 34 - (tcp[12] >> 4) * 4u;
+        segment.options_length = (tcp[12] >> 4) * 4u - 20;
+        segment.payload = length - 54 - segment.options_length;
+        memcpy(segment.options, tcp + 20, segment.options_length);
         segment_count++;
     }
     tokens[token_count++] = token;
@@ -179,7 +185,7 @@ static void say(struct connection *connection, uint8_t flags, size_t payload)
     uint8_t *ip = frame + 14;
     uint8_t *tcp = ip + 20;
     ip[0] = 0x45;
-    put16(ip + 2, (unsigned)(40 + payload));
+    put16(ip + 2, (unsigned)(40 + payload + ((flags & SYN) != 0 ? 4 : 0)));
     ip[8] = 64;
     ip[9] = 6;
     put32(ip + 12, 0x0a000202);
@@ -194,10 +200,16 @@ static void say(struct connection *connection, uint8_t flags, size_t payload)
     put32(tcp + 4, connection->sequence);
     put32(tcp + 8, connection->acknowledged);
     tcp[12] = 5 << 4;
+    if ((flags & SYN) != 0) {
+        static const uint8_t sack_permitted[4] = {4, 2, 1, 1};
+        memcpy(tcp + 20, sack_permitted, sizeof(sack_permitted));
+        tcp[12] = 6 << 4;
+    }
+    size_t header = (tcp[12] >> 4) * 4u;
     tcp[13] = flags;
     put16(tcp + 14, 65535);
     connection->sequence += (uint32_t)payload + ((flags & SYN) != 0);
-    deliver(frame, 54 + payload);
+    deliver(frame, 34 + header + payload);
 }
 
 static struct connection open_connection(uint16_t port)
@@ -316,6 +328,89 @@ static void test_without_memory(void)
     CHECK(segment.acknowledged == connection.sequence);
 }
 
+/* RFC 2018: what has come behind a gap is told. */
+static void test_gap(void)
+{
+    struct connection connection = open_connection(1007);
+    uint32_t gap = connection.sequence;
+    connection.sequence += 100;
+    unsigned before = segment_count;
+    say(&connection, ACK | PUSH, 50);
+    CHECK(segment_count == before + 1 && segment.acknowledged == gap);
+    CHECK(segment.options_length == 12 && segment.options[2] == 5 && segment.options[3] == 10);
+    CHECK(get32(segment.options + 4) == gap + 100 && get32(segment.options + 8) == gap + 150);
+    connection.sequence = gap;
+    say(&connection, ACK | PUSH, 100);
+    CHECK(segment_count == before + 2 && segment.acknowledged == gap + 150);
+    CHECK(segment.options_length == 0);
+}
+
+static void set_option(struct connection *connection, int level, int name, int value)
+{
+    const struct socket_operations *operations = connection->socket->operations;
+    if (level == SOL_SOCKET) {
+        CHECK(name == SO_KEEPALIVE);
+        connection->socket->options.keep_alive = value != 0;
+        operations->option_changed(connection->socket, name);
+    } else {
+        CHECK(operations->set_option(connection->socket, level, name, &value, sizeof(value)) == 0);
+    }
+}
+
+static void write_bytes(struct connection *connection, size_t size)
+{
+    struct socket_message message = {.io = {.remaining = size}};
+    CHECK(connection->socket->operations->send(connection->socket, &message) == (long)size);
+}
+
+/* RFC 896: while something small is under way the next waits for its acknowledgement, unless the
+ * program does not want that. */
+static void test_nagle(void)
+{
+    struct connection connection = open_connection(1008);
+    unsigned before = segment_count;
+    write_bytes(&connection, 10);
+    write_bytes(&connection, 10);
+    write_bytes(&connection, 10);
+    CHECK(segment_count == before + 1 && segment.payload == 10);
+    connection.acknowledged += 10;
+    say(&connection, ACK, 0);
+    CHECK(segment_count == before + 2 && segment.payload == 20);
+    set_option(&connection, IPPROTO_TCP, TCP_NODELAY, 1);
+    write_bytes(&connection, 10);
+    CHECK(segment_count == before + 3 && segment.payload == 10);
+    connection.acknowledged += 30;
+    say(&connection, ACK, 0);
+    expect_silence(1000 * MS);
+}
+
+/* tcp(7): a probe after TCP_KEEPIDLE, TCP_KEEPCNT of them TCP_KEEPINTVL apart, and the end. */
+static void test_keep_alive(void)
+{
+    struct connection connection = open_connection(1009);
+    set_option(&connection, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(&connection, IPPROTO_TCP, TCP_KEEPIDLE, 10);
+    set_option(&connection, IPPROTO_TCP, TCP_KEEPINTVL, 2);
+    set_option(&connection, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    for (unsigned i = 0; i < 2; i++) { /* the first is answered, and time begins anew */
+        expect_silence(9800 * MS);
+        unsigned before = segment_count;
+        stack_pass_time(500 * MS);
+        CHECK(segment_count == before + 1, "%u", segment_count - before);
+        CHECK(segment.port == connection.port && segment.sequence == connection.acknowledged - 1);
+        if (i == 0) {
+            say(&connection, ACK, 0);
+        }
+    }
+    unsigned before = segment_count;
+    stack_pass_time(4300 * MS);
+    CHECK(segment_count == before + 2, "%u", segment_count - before);
+    CHECK((connection.socket->operations->poll(connection.socket) & POLLERR) == 0);
+    stack_pass_time(2000 * MS);
+    CHECK((connection.socket->operations->poll(connection.socket) & POLLERR) != 0);
+    CHECK(connection.socket->error == ETIMEDOUT);
+}
+
 int main(void)
 {
     core_netdev_found(&device);
@@ -331,5 +426,8 @@ int main(void)
     test_every_second();
     test_each_its_own();
     test_without_memory();
+    test_gap();
+    test_nagle();
+    test_keep_alive();
     return 0;
 }

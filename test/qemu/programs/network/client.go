@@ -10,15 +10,16 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // dial says how connections to each address begin.
-func dial(addresses []string) {
+func dial(patience time.Duration, addresses []string) {
 	for _, address := range addresses {
-		c, err := net.DialTimeout("tcp", address, 20*time.Second)
+		c, err := net.DialTimeout("tcp", address, patience)
 		if err == nil {
 			c.Close()
 		}
@@ -99,19 +100,82 @@ func addresses() {
 	}
 }
 
+// configured says each address of the first device and each name server when they come, until there are
+// as many as it is told; then what a name resolves to.
+func configured(count int, name string) {
+	said := map[string]bool{}
+	for ; len(said) < count; time.Sleep(50 * time.Millisecond) {
+		var found []string
+		for _, address := range must(must(net.InterfaceByName("eth0")).Addrs()) {
+			found = append(found, "address "+address.String())
+		}
+		for _, line := range strings.Split(string(must(os.ReadFile("/etc/resolv.conf"))), "\n") {
+			if strings.HasPrefix(line, "nameserver ") {
+				found = append(found, line)
+			}
+		}
+		for _, text := range found {
+			if !said[text] {
+				fmt.Println(text)
+			}
+			said[text] = true
+		}
+	}
+	lookup(name)
+}
+
+// names says what the machine is called and where it looks for names, and looks up its own.
+func names() {
+	name := must(os.Hostname())
+	fmt.Println(name, must(net.LookupHost(name)), must(net.LookupHost("localhost")))
+	for _, file := range []string{"/etc/resolv.conf", "/etc/nsswitch.conf"} {
+		for _, line := range strings.Split(string(must(os.ReadFile(file))), "\n") {
+			if fields := strings.Fields(line); len(fields) > 1 && (fields[0] == "nameserver" || fields[0] == "hosts:") {
+				fmt.Println(strings.Join(fields, " "))
+			}
+		}
+	}
+}
+
+// echo answers each connection with what comes, in small pieces and small memory.
+func echoServer() {
+	l := listen(":7")
+	fmt.Println("serving")
+	for {
+		c := must(l.Accept())
+		go func() {
+			var b [16]byte
+			for {
+				n, err := c.Read(b[:])
+				if err != nil {
+					break
+				}
+				c.Write(b[:n])
+			}
+			c.Close()
+		}()
+	}
+}
+
 // command runs what the arguments name.
 func command(words []string) {
 	switch words[0] {
 	case "serve":
 		serve()
 	case "dial":
-		dial(words[1:])
+		dial(must(time.ParseDuration(words[1])), words[2:])
 	case "silence":
 		silence(words[1])
 	case "send", "flood":
 		send(words[1], must(strconv.Atoi(words[2])), words[0] == "flood")
 	case "lookup":
 		lookup(words[1])
+	case "configured":
+		configured(must(strconv.Atoi(words[1])), words[2])
+	case "names":
+		names()
+	case "echo":
+		echoServer()
 	case "addresses":
 		addresses()
 	default:

@@ -81,6 +81,8 @@ func main() {
 		{"crowd", crowd},
 		{"failures", failures},
 		{"proxy", proxy},
+		{"files", files},
+		{"families", families},
 		{"window", window},
 		{"turns", turns},
 		{"options", options},

@@ -165,6 +165,52 @@ func proxy() {
 	want(got == wanted, "wrong bytes")
 }
 
+// files: what is sent from an open file (sendfile), and from several buffers at once (writev).
+func files() {
+	data := make([]byte, 3<<20+77)
+	rand.Read(data)
+	name := os.TempDir() + "/sent"
+	want(os.WriteFile(name, data, 0o600) == nil, "no file")
+	defer os.Remove(name)
+	client, server := pair("127.0.0.1:0")
+	go func() {
+		must(io.Copy(server, must(os.Open(name))))
+		buffers := net.Buffers{data[:1], nil, data[1:70000], data[70000:]}
+		must(buffers.WriteTo(server))
+		server.Close()
+	}()
+	got := must(io.ReadAll(client))
+	client.Close()
+	want(bytes.Equal(got, append(bytes.Clone(data), data...)), "%d other bytes", len(got))
+}
+
+// families: a socket for both takes IPv4 and IPv6, and says which it was; one for IPv6 alone leaves IPv4
+// to another on the same port.
+func families() {
+	l := listen("[::]:0")
+	defer l.Close()
+	packets := must(net.ListenPacket("udp", "[::]:0"))
+	defer packets.Close()
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		c := must(net.Dial("tcp", fmt.Sprintf("[%s]:%d", host, l.Addr().(*net.TCPAddr).Port)))
+		peer := must(l.Accept())
+		want(peer.RemoteAddr().String() == c.LocalAddr().String(), "%v, not %v", peer.RemoteAddr(), c.LocalAddr())
+		peer.Close()
+		c.Close()
+		c = must(net.Dial("udp", fmt.Sprintf("[%s]:%d", host, packets.LocalAddr().(*net.UDPAddr).Port)))
+		must(c.Write([]byte("x")))
+		_, from, err := packets.ReadFrom(make([]byte, 10))
+		want(err == nil && from.String() == c.LocalAddr().String(), "%v, not %v: %v", from, c.LocalAddr(), err)
+		c.Close()
+	}
+	six := must(net.Listen("tcp6", "[::]:7781"))
+	defer six.Close()
+	four := must(net.Listen("tcp4", "0.0.0.0:7781"))
+	defer four.Close()
+	must(net.Dial("tcp4", "127.0.0.1:7781")).Close()
+	must(four.Accept()).Close()
+}
+
 // control calls a function with the descriptor of a connection or listener.
 func control(c syscall.Conn, f func(fd int)) {
 	must(c.SyscallConn()).Control(func(fd uintptr) { f(int(fd)) })
