@@ -506,8 +506,9 @@ int8_t core_net_segment_arrived(struct tcp_pcb *pcb, const struct tcp_hdr *heade
         }
     } else if (pcb->state == SYN_RCVD && (TCPH_FLAGS(header) & (TCP_ACK | TCP_RST)) == TCP_ACK) {
         listener = pcb->listener != NULL ? pcb->listener->callback_arg : NULL;
-    } else if (segment->tot_len > pcb->mss) {
-        /* Several segments in one are acknowledged at once, as every second one is. */
+    } else if (segment->tot_len > pcb->mss || pcb->ooseq != NULL) {
+        /* Several segments in one are acknowledged at once, as every second one is, and so is what
+         * fills a gap (RFC 5681, 4.2). */
         tcp_set_flags(pcb, TF_ACK_DELAY);
     }
     return listener != NULL && listener->accept_count > listener->backlog ? ERR_MEM : ERR_OK;

@@ -409,6 +409,7 @@ static void test_keep_alive(void)
     stack_pass_time(2000 * MS);
     CHECK((connection.socket->operations->poll(connection.socket) & POLLERR) != 0);
     CHECK(connection.socket->error == ETIMEDOUT);
+    connection.socket->operations->release(connection.socket);
 }
 
 int main(void)
