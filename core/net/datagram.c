@@ -45,7 +45,9 @@ struct datagram_socket {
     struct datagram *first, **end;
     uint32_t waiting; /* bytes with overhead; read by anybody */
     bool read_shut, write_shut;
-    struct list all_node; /* in `all` */
+    ip_addr_t too_far;        /* where something too large was sent */
+    unsigned path_mtu_untold; /* and how large it may be; 0: nothing is to be told */
+    struct list all_node;     /* in `all` */
 };
 
 static struct list all = LIST_INIT(all);
@@ -131,7 +133,7 @@ static void udp_arrived(void *argument, struct udp_pcb *pcb, struct pbuf *data,
         if (inet_may_share(inet)) {
             inet = inet_share(inet, tcp_table_hash(from, port)); /* one flow, one socket */
         }
-    } else if (!inet_wants_group(inet, to, ip_current_input_netif())) {
+    } else if (!inet_wants_group(inet, to, ip_current_input_netif(), from)) {
         pbuf_free(data);
         return;
     }
@@ -168,6 +170,10 @@ static uint8_t packet_arrived(void *argument, struct raw_pcb *pcb, struct pbuf *
     struct datagram_socket *socket = argument;
     uint16_t header = ip_current_header_tot_len();
     if (socket->inet.remote_port != 0 && !ip_addr_eq(from, &socket->inet.remote)) {
+        return 0;
+    }
+    if (ip_addr_ismulticast(ip_current_dest_addr()) &&
+        !inet_wants_group(&socket->inet, ip_current_dest_addr(), ip_current_input_netif(), from)) {
         return 0;
     }
     uint8_t type;
@@ -250,6 +256,27 @@ static void unlink_first(struct datagram_socket *socket)
                      __ATOMIC_RELAXED);
 }
 
+/* IPV6_RECVPATHMTU: a message without bytes tells what size would have got through (RFC 3542,
+ * 11.3). False: there is nothing to tell. */
+static bool tell_path_mtu(struct datagram_socket *socket, struct socket_message *message)
+{
+    struct ip6_mtuinfo info = {0};
+    union socket_address name;
+    net_lock();
+    info.ip6m_mtu = socket->path_mtu_untold;
+    socket->path_mtu_untold = 0;
+    int length = inet_name(&socket->inet, &name, &socket->too_far, 0);
+    net_unlock();
+    if (info.ip6m_mtu == 0) {
+        return false;
+    }
+    memcpy(&info.ip6m_addr, &name, LWIP_MIN((size_t)length, sizeof(info.ip6m_addr)));
+    message->name = name;
+    message->name_length = (unsigned)length;
+    control_put(message, IPPROTO_IPV6, IPV6_PATHMTU, &info, sizeof(info));
+    return true;
+}
+
 static long datagram_receive(struct socket *base, struct socket_message *message)
 {
     struct datagram_socket *socket = datagram_of(base);
@@ -259,6 +286,9 @@ static long datagram_receive(struct socket *base, struct socket_message *message
     int error = socket_take_error(base);
     if (error != 0) {
         return error;
+    }
+    if (socket->path_mtu_untold != 0 && tell_path_mtu(socket, message)) {
+        return 0;
     }
     bool peek = (message->flags & MSG_PEEK) != 0;
     net_lock();
@@ -473,6 +503,29 @@ static int send_raw(struct datagram_socket *socket, const struct sending *sendin
     return inet_error(raw_sendto_if_src(pcb, packet, &sending->remote, netif, &sending->local));
 }
 
+/* -EMSGSIZE for what would go in pieces when the socket does not want that. */
+static int check_size(struct datagram_socket *socket, const struct sending *sending,
+                      const struct pbuf *packet, struct netif *netif)
+{
+    const struct inet_options *options = &socket->inet.options;
+    bool v6 = IP_IS_V6(&sending->remote);
+    bool whole = options->mtu_discover == IP_PMTUDISC_DO ||
+                 options->mtu_discover == IP_PMTUDISC_PROBE || (v6 && options->dont_fragment);
+    unsigned headers =
+        (socket->udp != NULL ? UDP_HLEN : 0) + (v6                         ? IP6_HLEN
+                                                : options->header_included ? 0
+                                                                           : IP_HLEN);
+    unsigned mtu = whole ? inet_path_mtu(&sending->remote, netif) : UINT_MAX;
+    if (packet->tot_len + headers <= mtu) {
+        return 0;
+    }
+    if (v6 && options->receive_path_mtu) {
+        socket->too_far = sending->remote;
+        socket->path_mtu_untold = mtu;
+    }
+    return -EMSGSIZE;
+}
+
 static int send_locked(struct datagram_socket *socket, struct sending *sending, struct pbuf *packet)
 {
     struct inet_socket *inet = &socket->inet;
@@ -489,6 +542,9 @@ static int send_locked(struct datagram_socket *socket, struct sending *sending, 
     }
     if (error == 0) {
         error = find_way(socket, sending, &netif);
+    }
+    if (error == 0) {
+        error = check_size(socket, sending, packet, netif);
     }
     if (error != 0) {
         return error;

@@ -6,6 +6,7 @@
 #include <linux/errno.h>
 #include <linux/in.h>
 #include <linux/in6.h>
+#include <linux/ipv6.h>
 
 #include "core/lib/random.h"
 #include "core/lib/string.h"
@@ -14,6 +15,7 @@
 #include "lwip/igmp.h"
 #include "lwip/ip.h"
 #include "lwip/mld6.h"
+#include "lwip/nd6.h"
 #include "lwip/priv/nd6_priv.h"
 
 #define EPHEMERAL_FIRST 32768 /* ip_local_port_range of Linux */
@@ -430,6 +432,11 @@ static int change_membership(struct inet_socket *inet, bool join, ip_addr_t *gro
             return -EADDRNOTAVAIL;
         }
         *link = membership->next;
+        while (membership->sources != NULL) {
+            struct inet_source *source = membership->sources;
+            membership->sources = source->next;
+            kfree(source);
+        }
         kfree(membership);
         if (IP_IS_V6(group)) {
             mld6_leavegroup_netif(netif, ip_2_ip6(group));
@@ -441,11 +448,12 @@ static int change_membership(struct inet_socket *inet, bool join, ip_addr_t *gro
     if (membership != NULL) {
         return -EADDRINUSE;
     }
-    membership = kmalloc(sizeof(*membership));
+    membership = kzalloc(sizeof(*membership));
     if (membership == NULL) {
         return -ENOBUFS;
     }
-    *membership = (struct inet_membership){NULL, *group, netif};
+    membership->group = *group;
+    membership->netif = netif;
     err_t result = IP_IS_V6(group) ? mld6_joingroup_netif(netif, ip_2_ip6(group))
                                    : igmp_joingroup_netif(netif, ip_2_ip4(group));
     if (result != ERR_OK) {
@@ -456,9 +464,86 @@ static int change_membership(struct inet_socket *inet, bool join, ip_addr_t *gro
     return 0;
 }
 
-bool inet_wants_group(struct inet_socket *inet, const ip_addr_t *group, const struct netif *netif)
+/* Where the source hangs in the list, or would; and how many come before it. */
+static struct inet_source **source_link(struct inet_membership *membership, const ip_addr_t *source,
+                                        unsigned *before)
 {
-    return inet->options.multicast_all || *membership_link(inet, group, netif) != NULL;
+    struct inet_source **link = &membership->sources;
+    for (*before = 0; *link != NULL && !ip_addr_eq(&(*link)->address, source); (*before)++) {
+        link = &(*link)->next;
+    }
+    return link;
+}
+
+bool inet_wants_group(struct inet_socket *inet, const ip_addr_t *group, const struct netif *netif,
+                      const ip_addr_t *source)
+{
+    struct inet_membership *membership = *membership_link(inet, group, netif);
+    unsigned before;
+    return membership == NULL
+               ? inet->options.multicast_all
+               : (*source_link(membership, source, &before) != NULL) == membership->only;
+}
+
+#define SOURCES_MAX 64
+
+/* The senders of a group from which the socket wants to hear, or not to (RFC 3678, 4.1 and 5.1). A
+ * list of one kind becomes one of the other when it is empty. */
+static int change_source(struct inet_socket *inet, int name, ip_addr_t *group, int index,
+                         const ip4_addr_t *address, ip_addr_t *source)
+{
+    bool only = name == MCAST_JOIN_SOURCE_GROUP || name == MCAST_LEAVE_SOURCE_GROUP;
+    bool add = name == MCAST_JOIN_SOURCE_GROUP || name == MCAST_BLOCK_SOURCE;
+    if (!ip_addr_ismulticast(group) || IP_IS_V4(group) != IP_IS_V4(source)) {
+        return -EINVAL;
+    }
+    struct netif *netif = group_netif(index, address, group);
+    if (netif == NULL) {
+        return -ENODEV;
+    }
+    index = netif_get_index(netif);
+    if (IP_IS_V6(source)) {
+        ip6_addr_assign_zone(ip_2_ip6(source), IP6_UNICAST, netif);
+    }
+    bool joined = false;
+    if (name == MCAST_JOIN_SOURCE_GROUP) {
+        int error = change_membership(inet, true, group, index, NULL);
+        if (error != 0 && error != -EADDRINUSE) {
+            return error;
+        }
+        joined = error == 0;
+    } else if (IP_IS_V6(group)) {
+        ip6_addr_assign_zone(ip_2_ip6(group), IP6_MULTICAST, netif);
+    }
+    struct inet_membership *membership = *membership_link(inet, group, netif);
+    if (membership == NULL || (membership->sources != NULL && membership->only != only)) {
+        return -EINVAL;
+    }
+    membership->only = only;
+    unsigned before;
+    struct inet_source **link = source_link(membership, source, &before);
+    struct inet_source *found = *link;
+    if (!add) {
+        if (found == NULL) {
+            return -EADDRNOTAVAIL;
+        }
+        *link = found->next;
+        kfree(found);
+        return only && membership->sources == NULL
+                   ? change_membership(inet, false, group, index, NULL)
+                   : 0;
+    }
+    struct inet_source *fresh =
+        found == NULL && before < SOURCES_MAX ? kmalloc(sizeof(*fresh)) : NULL;
+    if (fresh == NULL) {
+        if (joined) {
+            change_membership(inet, false, group, index, NULL);
+        }
+        return found != NULL ? -EADDRNOTAVAIL : -ENOBUFS;
+    }
+    *fresh = (struct inet_source){NULL, *source};
+    *link = fresh;
+    return 0;
 }
 
 void inet_leave_all(struct inet_socket *inet)
@@ -534,6 +619,8 @@ static const struct plain_option plain_options[] = {
     PLAIN(LEVEL_IPV6, IPV6_RECVHOPLIMIT, receive_ttl6, 1),
     PLAIN(LEVEL_IPV6, IPV6_RECVTCLASS, receive_tos6, 1),
     PLAIN(LEVEL_IPV6, IPV6_RECVORIGDSTADDR, receive_destination6, 1),
+    PLAIN(LEVEL_IPV6, IPV6_DONTFRAG, dont_fragment, 1),
+    PLAIN(LEVEL_IPV6, IPV6_RECVPATHMTU, receive_path_mtu, 1),
 };
 
 static uint8_t *plain_option(struct inet_socket *inet, int level, int name, unsigned *max)
@@ -546,6 +633,53 @@ static uint8_t *plain_option(struct inet_socket *inet, int level, int name, unsi
         }
     }
     return NULL;
+}
+
+/* An address in one of the options for both families. */
+static ip_addr_t address_of(const struct __kernel_sockaddr_storage *storage)
+{
+    ip_addr_t address = {0};
+    if (storage->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)storage;
+        ip_addr_set_ip4_u32_val(address, in->sin_addr.s_addr);
+    } else {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)storage;
+        memcpy(ip_2_ip6(&address)->addr, &in6->sin6_addr, 16);
+        IP_SET_TYPE_VAL(address, IPADDR_TYPE_V6);
+    }
+    return address;
+}
+
+static int set_source_option(struct inet_socket *inet, int level, int name, const void *value,
+                             size_t size)
+{
+    ip_addr_t group = {0};
+    ip_addr_t source = {0};
+    if (level == LEVEL_IP && name >= IP_UNBLOCK_SOURCE && name <= IP_DROP_SOURCE_MEMBERSHIP) {
+        static const uint8_t names[] = {MCAST_UNBLOCK_SOURCE, MCAST_BLOCK_SOURCE,
+                                        MCAST_JOIN_SOURCE_GROUP, MCAST_LEAVE_SOURCE_GROUP};
+        struct ip_mreq_source request;
+        if (size < sizeof(request)) {
+            return -EINVAL;
+        }
+        memcpy(&request, value, sizeof(request));
+        ip_addr_set_ip4_u32_val(group, request.imr_multiaddr);
+        ip_addr_set_ip4_u32_val(source, request.imr_sourceaddr);
+        ip4_addr_t address = {request.imr_interface};
+        return change_source(inet, names[name - IP_UNBLOCK_SOURCE], &group, 0, &address, &source);
+    }
+    if (name != MCAST_JOIN_SOURCE_GROUP && name != MCAST_LEAVE_SOURCE_GROUP &&
+        name != MCAST_BLOCK_SOURCE && name != MCAST_UNBLOCK_SOURCE) {
+        return -ENOPROTOOPT;
+    }
+    struct group_source_req request; /* both levels */
+    if (size < sizeof(request)) {
+        return -EINVAL;
+    }
+    memcpy(&request, value, sizeof(request));
+    group = address_of(&request.gsr_group);
+    source = address_of(&request.gsr_source);
+    return change_source(inet, name, &group, (int)request.gsr_interface, NULL, &source);
 }
 
 static int set_group_option(struct inet_socket *inet, int level, int name, const void *value,
@@ -580,14 +714,7 @@ static int set_group_option(struct inet_socket *inet, int level, int name, const
             return -EINVAL;
         }
         memcpy(&request, value, sizeof(request));
-        if (request.gr_group.ss_family == AF_INET) {
-            const struct sockaddr_in *in = (const struct sockaddr_in *)&request.gr_group;
-            ip_addr_set_ip4_u32_val(group, in->sin_addr.s_addr);
-        } else {
-            const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&request.gr_group;
-            memcpy(ip_2_ip6(&group)->addr, &in6->sin6_addr, 16);
-            IP_SET_TYPE_VAL(group, IPADDR_TYPE_V6);
-        }
+        group = address_of(&request.gr_group);
         return change_membership(inet, name == MCAST_JOIN_GROUP, &group, (int)request.gr_interface,
                                  NULL);
     }
@@ -615,7 +742,7 @@ static int set_group_option(struct inet_socket *inet, int level, int name, const
         }
         return error;
     }
-    return -ENOPROTOOPT;
+    return set_source_option(inet, level, name, value, size);
 }
 
 int inet_set_option(struct inet_socket *inet, int level, int name, const void *value, size_t size)
@@ -653,6 +780,49 @@ int inet_set_option(struct inet_socket *inet, int level, int name, const void *v
     return 0;
 }
 
+unsigned inet_path_mtu(const ip_addr_t *remote, struct netif *netif)
+{
+    if (netif->mtu == 0) {
+        return 65536; /* loopback: as Linux's */
+    }
+    return IP_IS_V6(remote) ? nd6_get_destination_mtu(ip_2_ip6(remote), netif) : netif->mtu;
+}
+
+/* Of a connected socket: as a number, or for IPV6_PATHMTU with an address (RFC 3542, 11.4). */
+static int get_path_mtu(const struct inet_socket *inet, bool with_address, void *value,
+                        size_t *size)
+{
+    struct ip6_mtuinfo info = {0};
+    if (with_address && *size < sizeof(info)) {
+        return -EINVAL;
+    }
+    if (inet->remote_port == 0) {
+        return -ENOTCONN;
+    }
+    ip_addr_t remote = inet->remote;
+    ip_addr_t local;
+    struct netif *netif;
+    net_lock();
+    int error = inet_route(inet, &remote, &local, &netif);
+    if (error == 0) {
+        info.ip6m_mtu = inet_path_mtu(&remote, netif);
+    }
+    net_unlock();
+    if (error != 0) {
+        return -ENOTCONN;
+    }
+    if (!with_address) {
+        return inet_option_store(value, size, (int)info.ip6m_mtu);
+    }
+    union socket_address name;
+    int length = inet_name(inet, &name, &remote, 0);
+    memcpy(&info.ip6m_addr, &name,
+           (size_t)length < sizeof(info.ip6m_addr) ? (size_t)length : sizeof(info.ip6m_addr));
+    *size = sizeof(info);
+    memcpy(value, &info, sizeof(info));
+    return 0;
+}
+
 int inet_get_option(struct inet_socket *inet, int level, int name, void *value, size_t *size)
 {
     if (level != LEVEL_IP && (level != LEVEL_IPV6 || inet->socket.domain != AF_INET6)) {
@@ -670,6 +840,9 @@ int inet_get_option(struct inet_socket *inet, int level, int name, void *value, 
     }
     if (level == LEVEL_IPV6 && name == IPV6_MULTICAST_IF) {
         return inet_option_store(value, size, inet->options.multicast_interface);
+    }
+    if (level == LEVEL_IP ? name == IP_MTU : name == IPV6_MTU || name == IPV6_PATHMTU) {
+        return get_path_mtu(inet, name == IPV6_PATHMTU && level == LEVEL_IPV6, value, size);
     }
     return -ENOPROTOOPT;
 }

@@ -19,15 +19,24 @@ struct inet_options {
     ip4_addr_t multicast_address; /* IP_MULTICAST_IF by address */
     uint8_t mtu_discover;
     bool v6_only, freebind, receive_error, header_included;
+    bool dont_fragment, receive_path_mtu;              /* IPv6 */
     bool receive_pktinfo, receive_ttl, receive_tos;    /* control data with each datagram, IPv4 */
     bool receive_pktinfo6, receive_ttl6, receive_tos6; /* and IPv6 */
     bool receive_destination, receive_destination6;
+};
+
+/* A sender of a group's datagrams. */
+struct inet_source {
+    struct inet_source *next;
+    ip_addr_t address;
 };
 
 struct inet_membership {
     struct inet_membership *next;
     ip_addr_t group;
     struct netif *netif;
+    bool only;                   /* wanted is what `sources` send; else all that they do not */
+    struct inet_source *sources; /* 64 at most */
 };
 
 struct inet_socket {
@@ -81,6 +90,10 @@ void inet_unbind(struct inet_socket *inet);
 int inet_route(const struct inet_socket *inet, ip_addr_t *remote, ip_addr_t *local,
                struct netif **netif);
 
+/* The largest packet that gets to `remote` in one piece by that netif, as far as is known: bytes.
+ */
+unsigned inet_path_mtu(const ip_addr_t *remote, struct netif *netif);
+
 /* Whether this machine has the address, the loopback ones included. */
 bool inet_is_own(const ip_addr_t *ip);
 
@@ -105,8 +118,10 @@ int inet_set_option(struct inet_socket *inet, int level, int name, const void *v
 int inet_get_option(struct inet_socket *inet, int level, int name, void *value, size_t *size);
 
 /* Whether the socket gets datagrams for a group that this machine is a member of: without
- * IP_MULTICAST_ALL only if the socket itself has joined it. */
-bool inet_wants_group(struct inet_socket *inet, const ip_addr_t *group, const struct netif *netif);
+ * IP_MULTICAST_ALL only if the socket itself has joined it, and then not from senders that it does
+ * not want. */
+bool inet_wants_group(struct inet_socket *inet, const ip_addr_t *group, const struct netif *netif,
+                      const ip_addr_t *source);
 
 /* Leaves all groups. */
 void inet_leave_all(struct inet_socket *inet);

@@ -18,7 +18,7 @@ def test_loopback(run):
     done = run("network", options=("-m", "256M", "--smp", "2", "--net", "none"))
     lines = done.stdout.splitlines()
     assert done.status == 0, done.stderr
-    assert len(lines) == 21 and all(line.endswith(" ok") for line in lines), done.stdout
+    assert len(lines) == 23 and all(line.endswith(" ok") for line in lines), done.stdout
 
 
 def free_port():

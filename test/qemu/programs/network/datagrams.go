@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
 )
 
 func datagrams(network, address string) {
@@ -100,6 +102,67 @@ func groups() {
 		second.Close()
 		sender.Close()
 	}
+}
+
+// sources: members of a group that want to hear one sender only, or all but one.
+func sources() {
+	loopback := must(net.InterfaceByName("lo"))
+	group := &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 7782}
+	sender := must(net.ListenPacket("udp4", "127.0.0.1:0"))
+	defer sender.Close()
+	want(ipv4.NewPacketConn(sender).SetMulticastInterface(loopback) == nil, "interface")
+	c := must(net.ListenPacket("udp4", "224.0.0.251:7782"))
+	defer c.Close()
+	member := ipv4.NewPacketConn(c)
+	one, other := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 9)}
+	for i, step := range []struct {
+		change func() error
+		hears  bool
+	}{
+		{func() error { return member.JoinSourceSpecificGroup(loopback, group, other) }, false},
+		{func() error { return member.JoinSourceSpecificGroup(loopback, group, one) }, true},
+		{func() error { return member.LeaveSourceSpecificGroup(loopback, group, other) }, true},
+		{func() error { return member.LeaveSourceSpecificGroup(loopback, group, one) }, false},
+		{func() error { return member.JoinGroup(loopback, group) }, true},
+		{func() error { return member.ExcludeSourceSpecificGroup(loopback, group, one) }, false},
+		{func() error { return member.IncludeSourceSpecificGroup(loopback, group, one) }, true},
+	} {
+		err := step.change()
+		want(err == nil, "step %d: %v", i, err)
+		must(sender.WriteTo([]byte{byte(i)}, group))
+		patience := 20 * time.Millisecond
+		if step.hears {
+			patience = time.Minute
+		}
+		b := make([]byte, 10)
+		c.SetReadDeadline(time.Now().Add(patience))
+		n, _, err := c.ReadFrom(b)
+		want((err == nil) == step.hears, "step %d: %v, %v", i, b[:n], err)
+		want(!step.hears || b[0] == byte(i), "step %d heard %d", i, b[0])
+	}
+	err := member.LeaveSourceSpecificGroup(loopback, group, one)
+	want(errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EADDRNOTAVAIL), "%v", err)
+}
+
+// pathMTU: what the path takes is told, and what is larger may not go in pieces (RFC 3542, 11).
+func pathMTU() {
+	server := must(net.ListenPacket("udp6", "[::1]:0"))
+	defer server.Close()
+	c := must(net.Dial("udp6", server.LocalAddr().String())).(*net.UDPConn)
+	defer c.Close()
+	mtu := must(ipv6.NewConn(c).PathMTU())
+	want(mtu == 65536, "%d", mtu)
+	p := ipv6.NewPacketConn(c)
+	want(p.SetControlMessage(ipv6.FlagPathMTU, true) == nil, "IPV6_RECVPATHMTU")
+	must(c.Write(make([]byte, 65500)))
+	control(c, func(fd int) {
+		want(unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1) == nil, "IPV6_DONTFRAG")
+	})
+	must(c.Write(make([]byte, 65536-48)))
+	_, err := c.Write(make([]byte, 65536-47))
+	fails(err, "message too long")
+	n, told, _, err := p.ReadFrom(make([]byte, 10))
+	want(err == nil && n == 0 && told != nil && told.MTU == 65536, "%d %v %v", n, told, err)
 }
 
 // ping asks this machine itself by an ICMP datagram socket.

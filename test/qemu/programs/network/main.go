@@ -94,6 +94,8 @@ func main() {
 		{"udp6", func() { datagrams("udp6", "[::1]:0") }},
 		{"flows", flows},
 		{"groups", groups},
+		{"sources", sources},
+		{"path mtu", pathMTU},
 		{"ping", ping},
 		{"raw", raw},
 	} {
