@@ -360,6 +360,8 @@ def measure(table, sides, programs, options):
     with Namespace() as space:
         measure_instructions(table, sides, program, options, space)
         measure_first_reply(table, sides, program, options, space)
+        if options.only_count:
+            return
         measure_times(table, sides, program, options, space)
         measure_idle_connections(table, sides, program, options, space)
 
