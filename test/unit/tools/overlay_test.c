@@ -108,12 +108,49 @@ static void test_stack_guard(void)
     buffer_free(&raised);
 }
 
+/* The linked program, with a function of the runtime and one of the user's. */
+static int verify(const char *runtime_code, size_t runtime_size, const char *user_code,
+                  size_t user_size)
+{
+    static char code[128];
+    memset(code, 0x90, sizeof(code));
+    memcpy(code, runtime_code, runtime_size);
+    memcpy(code + 64, user_code, user_size);
+    Elf64_Phdr segment = {
+        .p_type = PT_LOAD, .p_vaddr = 0x401000, .p_filesz = sizeof(code), .p_memsz = sizeof(code)};
+    struct elf_file elf = {.contents = {.bytes = code, .size = sizeof(code)},
+                           .segments = &segment,
+                           .segment_count = 1};
+    struct go_function functions[] = {{"runtime.exit", 0x401000, 64}, {"main.raw", 0x401040, 64}};
+    struct go_binary binary = {.elf = &elf, .functions = functions, .function_count = 2};
+    return overlay_verify(&overlay, &binary);
+}
+
+/* What was not replaced is refused by the name of its function, but in the user's own code. */
+static void test_verification(void)
+{
+    static const char gate[] = "\x4c\x8d\x1d\x07\x00\x00\x00\xb9\x00\x00\x10\x00\xff\xe1";
+    static const char call[] = "\x0f\x05";
+    CHECK(rewrite("TEXT runtime\xc2\xb7"
+                  "exit(SB),NOSPLIT,$0\n\tSYSCALL\n\tRET\n") == 1);
+    EXPECT(verify(gate, sizeof(gate) - 1, call, 2) == 0);
+    EXPECT(failed_with(verify(call, 2, "", 0), "runtime.exit: still enters the kernel by SYSCALL"));
+    char twice[2 * sizeof(gate)];
+    memcpy(twice, gate, sizeof(gate) - 1);
+    memcpy(twice + sizeof(gate) - 1, gate, sizeof(gate) - 1);
+    EXPECT(failed_with(verify(twice, 2 * (sizeof(gate) - 1), "", 0), "runtime.exit"));
+    overlay.go_version = "go1.99";
+    EXPECT(failed_with(verify("", 0, call, 2), "go1.99: the program does not use the overlay"));
+    overlay.go_version = NULL;
+}
+
 int main(void)
 {
     test_replacement();
     test_jumps();
     test_refusals();
     test_stack_guard();
+    test_verification();
     overlay_free(&overlay);
     buffer_free(&out);
     return 0;
