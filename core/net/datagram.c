@@ -503,7 +503,9 @@ static int send_raw(struct datagram_socket *socket, const struct sending *sendin
     return inet_error(raw_sendto_if_src(pcb, packet, &sending->remote, netif, &sending->local));
 }
 
-/* -EMSGSIZE for what would go in pieces when the socket does not want that. */
+/* -EMSGSIZE for what would go in pieces when the socket does not want that, and for an IPv6
+ * datagram that is too large for lwIP with its header: more than 65487 bytes of UDP, 65527 on
+ * Linux. */
 static int check_size(struct datagram_socket *socket, const struct sending *sending,
                       const struct pbuf *packet, struct netif *netif)
 {
@@ -515,7 +517,7 @@ static int check_size(struct datagram_socket *socket, const struct sending *send
         (socket->udp != NULL ? UDP_HLEN : 0) + (v6                         ? IP6_HLEN
                                                 : options->header_included ? 0
                                                                            : IP_HLEN);
-    unsigned mtu = whole ? inet_path_mtu(&sending->remote, netif) : UINT_MAX;
+    unsigned mtu = whole ? inet_path_mtu(&sending->remote, netif) : UINT16_MAX;
     if (packet->tot_len + headers <= mtu) {
         return 0;
     }

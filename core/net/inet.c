@@ -782,9 +782,6 @@ int inet_set_option(struct inet_socket *inet, int level, int name, const void *v
 
 unsigned inet_path_mtu(const ip_addr_t *remote, struct netif *netif)
 {
-    if (netif->mtu == 0) {
-        return 65536; /* loopback: as Linux's */
-    }
     return IP_IS_V6(remote) ? nd6_get_destination_mtu(ip_2_ip6(remote), netif) : netif->mtu;
 }
 
