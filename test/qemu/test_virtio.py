@@ -86,3 +86,22 @@ def test_network(boot, machine, options, device):
         sender.join()
     assert received == sent
     assert echo.status() == 0
+
+
+@pytest.mark.parametrize("machine, options, bus", (("pc", (), "pci.0"), ("q35", ROOT_PORT, "port0")))
+def test_network_that_goes_away(boot, machine, options, bus):
+    """device_del, which shares its interrupt with the power button: a line, and the program goes on."""
+    echo = boot(
+        "echo",
+        machine=machine,
+        cpus=2,
+        extra=(
+            *(*options, "-netdev", "user,id=net,restrict=on"),
+            *("-device", f"virtio-net-pci,netdev=net,id=leaver,bus={bus}"),
+        ),
+    )
+    echo.expect("listening")
+    echo.command("device_del", id="leaver")
+    echo.expect("type 1.: it was taken out; it is closed")
+    echo.command("system_powerdown")
+    assert echo.status() == 125  # 128 + SIGTERM is more than isa-debug-exit can say
