@@ -171,9 +171,9 @@ const char *go_socket_function(const struct go_binary *binary)
 
 const char *go_file_function(const struct go_binary *binary)
 {
-    static const char *const functions[] = {"open",    "Open",    "openat", "Openat",
-                                            "openat2", "Openat2", "Stat",   "Lstat",
-                                            "fstatat", "Fstatat", "Statx",  NULL};
+    static const char *const functions[] = {
+        "open",    "Open",    "openat", "Openat",   "openat2",  "Openat2",  "Stat",         "Lstat",
+        "fstatat", "Fstatat", "Statx",  "Adjtimex", "Signalfd", "signalfd", "ClockAdjtime", NULL};
     return find_call(binary, functions);
 }
 

@@ -62,6 +62,7 @@ int block_wait(const int32_t *state)
     }
     thread_cancel_sleep();
     wait_queue_remove(&waiter.entry);
+    current_thread()->disk_waits++;
     return value;
 }
 

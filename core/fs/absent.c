@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernel for programs in which `unigornel build` has found no way to open a file: there is
- * nothing that inotify could watch, and /proc and /sys have what Go's runtime itself reads. */
+ * nothing that inotify could watch, /proc and /sys have what Go's runtime itself reads, nobody
+ * takes averages of the load, and calls that such programs do not make are not there. */
 #include "core/fs/fs_calls.h"
 #include "core/fs/notify.h"
 #include "core/fs/procfs.h"
 #include "core/lib/errno.h"
+#include "core/sched/load.h"
 
 void inotify_event(struct dentry *dentry, uint32_t mask)
 {
@@ -32,15 +34,28 @@ void inotify_gone(struct inode *inode)
 {
 }
 
-static long no_inotify(struct syscall_args *a)
+static long no_call(struct syscall_args *a)
 {
     return -ENOSYS;
 }
 
-long sys_inotify_init(struct syscall_args *a) __attribute__((alias("no_inotify")));
-long sys_inotify_init1(struct syscall_args *a) __attribute__((alias("no_inotify")));
-long sys_inotify_add_watch(struct syscall_args *a) __attribute__((alias("no_inotify")));
-long sys_inotify_rm_watch(struct syscall_args *a) __attribute__((alias("no_inotify")));
+long sys_inotify_init(struct syscall_args *a) __attribute__((alias("no_call")));
+long sys_inotify_init1(struct syscall_args *a) __attribute__((alias("no_call")));
+long sys_inotify_add_watch(struct syscall_args *a) __attribute__((alias("no_call")));
+long sys_inotify_rm_watch(struct syscall_args *a) __attribute__((alias("no_call")));
+long sys_adjtimex(struct syscall_args *a) __attribute__((alias("no_call")));
+long sys_clock_adjtime(struct syscall_args *a) __attribute__((alias("no_call")));
+long sys_signalfd(struct syscall_args *a) __attribute__((alias("no_call")));
+long sys_signalfd4(struct syscall_args *a) __attribute__((alias("no_call")));
+
+void load_start(void)
+{
+}
+
+void load_averages(uint64_t averages[3])
+{
+    averages[0] = averages[1] = averages[2] = 0;
+}
 
 static const struct proc_node process_files[] = {
     PROC_FILE("cgroup", proc_show_cgroup),

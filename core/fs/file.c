@@ -21,6 +21,7 @@ struct file_slot {
 
 static struct spinlock pool_lock = SPINLOCK_INIT(LOCK_FILE);
 static struct file_slot *pool;
+uint32_t file_count; /* in use; pool_lock */
 
 static bool pool_grow(void)
 {
@@ -47,6 +48,7 @@ int file_create(struct file **out, const struct file_operations *operations, uin
         slot = pool;
         if (slot != NULL) {
             pool = slot->next_free;
+            file_count++;
         }
         spin_unlock(&pool_lock);
         if (slot != NULL) {
@@ -104,6 +106,7 @@ static void file_release(struct file *file)
     spin_lock(&pool_lock);
     slot->next_free = pool;
     pool = slot;
+    file_count--;
     spin_unlock(&pool_lock);
 }
 

@@ -93,6 +93,9 @@ struct file {
     struct list watches;   /* epoll registrations on this file; core/fs/epoll.c */
 };
 
+/* How many open file descriptions there are. */
+extern uint32_t file_count;
+
 /* One with one reference. -ENOMEM, -ENFILE. */
 int file_create(struct file **out, const struct file_operations *operations, uint32_t flags,
                 void *data);

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The trees of /proc and /sys and what makes their texts. Owns nothing but a few settings; the
+/* The tree of /proc, and the files that are about the process. Owns nothing but a setting; the
  * texts are made under procfs.c's show_lock. */
 #include <linux/errno.h>
 #include <linux/resource.h>
 
-#include "core/block/block.h"
 #include "core/fs/fs.h"
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
-#include "core/fs/notify.h"
-#include "core/fs/procfs.h"
-#include "core/lib/random.h"
+#include "core/fs/proc_nodes.h"
 #include "core/mm/page.h"
 #include "core/mm/vm.h"
 #include "core/net/net.h"
@@ -18,8 +15,6 @@
 #include "core/syscall/process.h"
 #include "core/time/clock.h"
 #include "goruntime/image_info.h"
-
-#define TICKS_NS 10000000ull /* a tick of /proc: 1/100 s (USER_HZ) */
 
 extern const struct image_info image_info;
 
@@ -33,6 +28,8 @@ struct thread_view {
     int32_t tid;
     char name[16];
     uint64_t run_ns;
+    uint64_t created_ns;
+    uint64_t switches[2];
     uint32_t cpu;
     char state;
     struct credentials credentials;
@@ -46,6 +43,8 @@ static int view_thread(struct thread *thread, void *context)
     memcpy(out->name, thread->name, sizeof(out->name));
     out->name[sizeof(out->name) - 1] = '\0';
     out->run_ns = thread->run_ns;
+    out->created_ns = thread->created_ns;
+    memcpy(out->switches, thread->switches, sizeof(out->switches));
     out->cpu = thread->cpu;
     out->state = state == THREAD_RUNNABLE ? 'R' : 'S';
     out->credentials = thread->credentials;
@@ -61,18 +60,34 @@ static bool next_thread_visit(struct thread *thread, void *context)
     return true;
 }
 
-static bool next_thread(long *next)
+static bool next_thread(long *number, char name[PROC_NAME_MAX])
 {
-    long range[2] = {*next, INT32_MAX};
+    long range[2] = {*number, INT32_MAX};
     thread_for_each(next_thread_visit, range);
-    *next = range[1];
+    *number = range[1];
+    format(name, PROC_NAME_MAX, "%ld", range[1]);
     return range[1] != INT32_MAX;
 }
 
-static bool next_fd(long *next)
+static bool next_fd(long *number, char name[PROC_NAME_MAX])
 {
-    *next = *next > INT32_MAX ? -1 : fd_next((int)*next);
-    return *next >= 0;
+    *number = *number > INT32_MAX ? -1 : fd_next((int)*number);
+    format(name, PROC_NAME_MAX, "%ld", *number);
+    return *number >= 0;
+}
+
+/* A decimal number as it is written here. */
+static bool parse_number(const char *name, size_t length, long *number)
+{
+    *number = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (name[i] < '0' || name[i] > '9' || *number > INT32_MAX / 10 ||
+            (i == 0 && name[0] == '0' && length > 1)) {
+            return false;
+        }
+        *number = *number * 10 + name[i] - '0';
+    }
+    return true;
 }
 
 static int visit_nothing(struct thread *thread, void *context)
@@ -82,9 +97,12 @@ static int visit_nothing(struct thread *thread, void *context)
     return 0;
 }
 
-static bool has_thread(long tid)
+static bool find_thread(const struct proc_names *names, const char *name, size_t length,
+                        long *number)
 {
-    return thread_with((int32_t)tid, visit_nothing, NULL) == 0;
+    (void)names;
+    return parse_number(name, length, number) &&
+           thread_with((int32_t)*number, visit_nothing, NULL) == 0;
 }
 
 static int follow_fd(long fd, struct file **out)
@@ -92,14 +110,26 @@ static int follow_fd(long fd, struct file **out)
     return fd_lookup_any((int)fd, out) != 0 ? -ENOENT : 0;
 }
 
-static bool has_fd(long fd)
+static bool find_fd(const struct proc_names *names, const char *name, size_t length, long *number)
 {
     struct file *file;
-    if (follow_fd(fd, &file) != 0) {
+    (void)names;
+    if (!parse_number(name, length, number) || follow_fd(*number, &file) != 0) {
         return false;
     }
     file_put(file);
     return true;
+}
+
+bool proc_find(const struct proc_names *names, const char *name, size_t length, long *number)
+{
+    char its_name[PROC_NAME_MAX];
+    for (*number = 0; names->next(number, its_name); ++*number) {
+        if (strlen(its_name) == length && memcmp(its_name, name, length) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* argument 0: the process. */
@@ -125,14 +155,20 @@ static void show_stat_of(struct text *text, long tid)
 {
     struct thread_view thread;
     struct vm_usage usage;
+    uint64_t faults = 0, major_faults = 0; /* of the process: there is no other */
+    for (unsigned id = 0; id < hal_cpu_count(); id++) {
+        faults += cpu_by_id(id)->counts.faults;
+        major_faults += cpu_by_id(id)->counts.major_faults;
+    }
     view_of(tid, &thread);
     vm_usage(&usage);
     /* proc(5), /proc/pid/stat: the 52 fields in order. All time counts as the program's, none as
      * the system's. */
     text_put(text,
-             "%d (%s) %c 0 1 1 0 -1 4194304 0 0 0 0 %llu 0 0 0 20 0 %u 0 0 %llu %llu "
+             "%d (%s) %c 0 1 1 0 -1 4194304 %llu 0 %llu 0 %llu 0 0 0 20 0 %u 0 %llu %llu %llu "
              "18446744073709551615 ",
-             thread.tid, thread.name, thread.state, (ull)(thread.run_ns / TICKS_NS), thread_count(),
+             thread.tid, thread.name, thread.state, (ull)(faults - major_faults), (ull)major_faults,
+             (ull)(thread.run_ns / TICKS_NS), thread_count(), (ull)(thread.created_ns / TICKS_NS),
              (ull)usage.mapped, (ull)(usage.resident / PAGE_SIZE));
     text_put(text, "%llu %llu 0 0 0 0 0 0 0 0 0 0 17 %u 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
              (ull)image_info.segments[0].address,
@@ -176,10 +212,14 @@ static void show_status(struct text *text, long tid)
         text,
         "VmPeak:\t%8llu kB\nVmSize:\t%8llu kB\nVmHWM:\t%8llu kB\nVmRSS:\t%8llu kB\nVmData:\t%8llu "
         "kB\nVmExe:\t%8llu kB\nVmSwap:\t       0 kB\n",
-        (ull)usage.mapped >> 10, (ull)usage.mapped >> 10, (ull)usage.peak >> 10,
+        (ull)usage.mapped_peak >> 10, (ull)usage.mapped >> 10, (ull)usage.peak >> 10,
         (ull)usage.resident >> 10, (ull)usage.data >> 10, (ull)usage.text >> 10);
     text_put(text, "Threads:\t%u\nCpus_allowed:\t%llx\nMems_allowed:\t1\nMems_allowed_list:\t0\n",
              thread_count(), (ull)cpus);
+    text_put(text, "Cpus_allowed_list:\t");
+    proc_show_cpus(text, 0);
+    text_put(text, "voluntary_ctxt_switches:\t%llu\nnonvoluntary_ctxt_switches:\t%llu\n",
+             (ull)thread.switches[0], (ull)thread.switches[1]);
 }
 
 static void show_statm(struct text *text, long argument)
@@ -401,221 +441,13 @@ static long link_fd(char *to, size_t size, long fd)
     return length;
 }
 
-static void show_inotify_events(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, "%u\n", INOTIFY_EVENTS_MAX);
-}
-
-static void show_inotify_groups(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, "%u\n", INOTIFY_GROUPS_MAX);
-}
-
-static void show_inotify_watches(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, "%u\n", INOTIFY_WATCHES_MAX);
-}
-
-/* --- the system
- * -----------------------------------------------------------------------------------------------------
- */
-
-static void show_cpuinfo(struct text *text, long argument)
-{
-    char name[64];
-    uint64_t hz;
-    (void)argument;
-    hal_cpu_describe(name, &hz);
-    for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
-        text_put(text,
-                 "processor\t: %u\nmodel name\t: %s\ncpu MHz\t\t: %llu.%03llu\ncpu cores\t: "
-                 "1\nsiblings\t: 1\ncore id\t\t: %u\nphysical id\t: %u\n\n",
-                 cpu, name, (ull)(hz / 1000000), (ull)(hz / 1000 % 1000), cpu, cpu);
-    }
-}
-
-static void show_meminfo(struct text *text, long argument)
-{
-    struct vm_usage usage;
-    ull total = page_total() * (PAGE_SIZE >> 10), unused = page_free_count() * (PAGE_SIZE >> 10);
-    ull cached = cache_pages() * (PAGE_SIZE >> 10);
-    (void)argument;
-    vm_usage(&usage);
-    text_put(
-        text,
-        "MemTotal:       %8llu kB\nMemFree:        %8llu kB\nMemAvailable:   %8llu kB\nBuffers:    "
-        "           0 kB\n",
-        total, unused, unused + cached);
-    text_put(text,
-             "Cached:         %8llu kB\nSwapCached:            0 kB\nActive:         %8llu "
-             "kB\nInactive:       %8llu kB\n",
-             cached, total - unused - cached, cached);
-    text_put(
-        text,
-        "SwapTotal:             0 kB\nSwapFree:              0 kB\nAnonPages:      %8llu "
-        "kB\nHugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n",
-        (ull)usage.resident >> 10);
-}
-
-static void show_stat(struct text *text, long argument)
-{
-    uint64_t now = hal_clock_monotonic(), idle = 0;
-    unsigned cpus = hal_cpu_count();
-    (void)argument;
-    for (int pass = 0; pass < 2; pass++) {
-        for (unsigned cpu = 0; cpu < cpus; cpu++) {
-            uint64_t its_idle = MIN(cpu_by_id(cpu)->idle_ns, now);
-            if (pass == 0) {
-                idle += its_idle;
-            } else {
-                text_put(text, "cpu%u %llu 0 0 %llu 0 0 0 0 0 0\n", cpu,
-                         (ull)((now - its_idle) / TICKS_NS), (ull)(its_idle / TICKS_NS));
-            }
-        }
-        if (pass == 0) {
-            text_put(text, "cpu  %llu 0 0 %llu 0 0 0 0 0 0\n",
-                     (ull)((now * cpus - idle) / TICKS_NS), (ull)(idle / TICKS_NS));
-        }
-    }
-    text_put(text, "btime %llu\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n",
-             (ull)(hal_clock_wall_offset() / NS_PER_SECOND));
-}
-
-static void show_uptime(struct text *text, long argument)
-{
-    uint64_t now = hal_clock_monotonic() / TICKS_NS, idle = 0;
-    (void)argument;
-    for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
-        idle += cpu_by_id(cpu)->idle_ns / TICKS_NS;
-    }
-    text_put(text, "%llu.%02llu %llu.%02llu\n", (ull)(now / 100), (ull)(now % 100),
-             (ull)(idle / 100), (ull)(idle % 100));
-}
-
-/* No average is kept: all three numbers are what runs or waits for a CPU now. */
-static void show_loadavg(struct text *text, long argument)
-{
-    unsigned running = 1;
-    (void)argument;
-    for (unsigned cpu = 0; cpu < hal_cpu_count(); cpu++) {
-        running += cpu_by_id(cpu)->run_count;
-    }
-    text_put(text, "%u.00 %u.00 %u.00 %u/%u %d\n", running, running, running, running,
-             thread_count(), PROCESS_ID);
-}
-
-static void show_version(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, SYSTEM_NAME " version " SYSTEM_RELEASE " (unigornel) " SYSTEM_VERSION "\n");
-}
-
-static void show_file_systems(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text,
-             "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\toverlay\n\terofs\n");
-}
-
-static void show_host_name(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, "%s\n", fs_host_name());
-}
-
-static int store_host_name(const char *bytes, size_t length)
-{
-    const char *end = memchr(bytes, '\n', length);
-    fs_set_host_name(bytes, end == NULL ? length : (size_t)(end - bytes));
-    return 0;
-}
-
-static void show_os_release(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, SYSTEM_RELEASE "\n");
-}
-
-static void show_os_type(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, SYSTEM_NAME "\n");
-}
-
-static void show_pid_max(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, "4194304\n");
-}
-
-static void show_file_max(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, "%d\n", FD_MAX);
-}
-
-static void put_uuid(struct text *text, uint8_t uuid[16])
-{
-    uuid[6] = (uuid[6] & 0x0f) | 0x40; /* RFC 4122, 4.4 */
-    uuid[8] = (uuid[8] & 0x3f) | 0x80;
-    for (int i = 0; i < 16; i++) {
-        text_put(text, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", uuid[i]);
-    }
-    text_put_bytes(text, "\n", 1);
-}
-
-static void show_uuid(struct text *text, long argument)
-{
-    uint8_t uuid[16];
-    (void)argument;
-    random_bytes(uuid, sizeof(uuid));
-    put_uuid(text, uuid);
-}
-
-static void show_boot_id(struct text *text, long argument)
-{
-    static uint8_t boot_id[16];
-    (void)argument;
-    if (boot_id[8] == 0) {
-        random_bytes(boot_id, sizeof(boot_id));
-    }
-    put_uuid(text, boot_id);
-}
-
-static void show_one(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, "1\n");
-}
-
-static void show_somaxconn(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, "4096\n");
-}
-
-static void show_thp_enabled(struct text *text, long argument)
-{
-    (void)argument;
-    text_put(text, "[always] madvise never\n");
-}
-
-static void show_cpu_range(struct text *text, long argument)
-{
-    unsigned last = hal_cpu_count() - 1;
-    (void)argument;
-    text_put(text, last == 0 ? "0\n" : "0-%u\n", last);
-}
-
 /* --- the trees
  * ------------------------------------------------------------------------------------------------------
  */
 
 static const struct proc_node fd_node = {
     .name = "", .mode = S_IFLNK | 0700, .link = link_fd, .follow = follow_fd};
+static const struct proc_names fd_names = {next_fd, find_fd, &fd_node};
 
 static const struct proc_node task_files[] = {
     PROC_FILE("comm", show_comm),
@@ -623,6 +455,7 @@ static const struct proc_node task_files[] = {
     PROC_FILE("status", show_status),
 };
 static const struct proc_node task_node = PROC_DIRECTORY("", task_files);
+static const struct proc_names task_names = {next_thread, find_thread, &task_node};
 
 static const struct proc_node process_files[] = {
     PROC_LINK("exe", proc_link_exe),
@@ -644,63 +477,26 @@ static const struct proc_node process_files[] = {
      .mode = S_IFREG | 0644,
      .show = show_oom_score_adjust,
      .store = store_oom_score_adjust},
-    {.name = "fd", .mode = S_IFDIR | 0500, .list = next_fd, .has = has_fd, .entry = &fd_node},
+    {.name = "fd", .mode = S_IFDIR | 0500, .names = &fd_names},
     {.name = "net", .mode = S_IFDIR | 0555, .alias = &net_proc_directory},
-    {.name = "task",
-     .mode = S_IFDIR | 0555,
-     .list = next_thread,
-     .has = has_thread,
-     .entry = &task_node},
-};
-
-static const struct proc_node random_files[] = {PROC_FILE("uuid", show_uuid),
-                                                PROC_FILE("boot_id", show_boot_id)};
-static const struct proc_node kernel_files[] = {
-    {.name = "hostname", .mode = S_IFREG | 0644, .show = show_host_name, .store = store_host_name},
-    PROC_FILE("osrelease", show_os_release),
-    PROC_FILE("ostype", show_os_type),
-    PROC_FILE("pid_max", show_pid_max),
-    PROC_DIRECTORY("random", random_files),
-};
-static const struct proc_node vm_files[] = {PROC_FILE("overcommit_memory", show_one)};
-static const struct proc_node net_core_files[] = {PROC_FILE("somaxconn", show_somaxconn)};
-static const struct proc_node sys_net_files[] = {PROC_DIRECTORY("core", net_core_files)};
-static const struct proc_node inotify_files[] = {
-    PROC_FILE("max_queued_events", show_inotify_events),
-    PROC_FILE("max_user_instances", show_inotify_groups),
-    PROC_FILE("max_user_watches", show_inotify_watches)};
-static const struct proc_node sys_fs_files[] = {PROC_DIRECTORY("inotify", inotify_files),
-                                                PROC_FILE("file-max", show_file_max),
-                                                PROC_FILE("nr_open", show_file_max)};
-static const struct proc_node sys_files[] = {
-    PROC_DIRECTORY("kernel", kernel_files),
-    PROC_DIRECTORY("vm", vm_files),
-    PROC_DIRECTORY("net", sys_net_files),
-    PROC_DIRECTORY("fs", sys_fs_files),
+    {.name = "task", .mode = S_IFDIR | 0555, .names = &task_names},
 };
 
 static const struct proc_node proc_files[] = {
-    PROC_LINK("self", proc_link_self),  PROC_LINK("thread-self", link_thread_self),
-    PROC_LINK("mounts", link_mounts),   PROC_LINK("net", link_net),
-    PROC_DIRECTORY("1", process_files), PROC_FILE("cpuinfo", show_cpuinfo),
-    PROC_FILE("meminfo", show_meminfo), PROC_FILE("stat", show_stat),
-    PROC_FILE("uptime", show_uptime),   PROC_FILE("loadavg", show_loadavg),
-    PROC_FILE("version", show_version), PROC_FILE("filesystems", show_file_systems),
-    PROC_DIRECTORY("sys", sys_files),
+    PROC_LINK("self", proc_link_self),
+    PROC_LINK("thread-self", link_thread_self),
+    PROC_LINK("mounts", link_mounts),
+    PROC_LINK("net", link_net),
+    PROC_DIRECTORY("1", process_files),
+    PROC_FILE("cpuinfo", proc_show_cpuinfo),
+    PROC_FILE("meminfo", proc_show_meminfo),
+    PROC_FILE("stat", proc_show_stat),
+    PROC_FILE("uptime", proc_show_uptime),
+    PROC_FILE("loadavg", proc_show_loadavg),
+    PROC_FILE("vmstat", proc_show_vmstat),
+    PROC_FILE("diskstats", proc_show_disk_counts),
+    PROC_FILE("version", proc_show_version),
+    PROC_FILE("filesystems", proc_show_file_systems),
+    {.name = "sys", .mode = S_IFDIR | 0555, .alias = &proc_sys_directory},
 };
 const struct proc_node proc_root = PROC_DIRECTORY("", proc_files);
-
-static const struct proc_node huge_files[] = {
-    PROC_FILE("enabled", show_thp_enabled), PROC_FILE("hpage_pmd_size", proc_show_huge_page_size)};
-static const struct proc_node mm_files[] = {PROC_DIRECTORY("transparent_hugepage", huge_files)};
-static const struct proc_node sysfs_kernel_files[] = {PROC_DIRECTORY("mm", mm_files)};
-static const struct proc_node cpu_files[] = {
-    PROC_FILE("online", show_cpu_range),
-    PROC_FILE("possible", show_cpu_range),
-    PROC_FILE("present", show_cpu_range),
-};
-static const struct proc_node system_files[] = {PROC_DIRECTORY("cpu", cpu_files)};
-static const struct proc_node devices_files[] = {PROC_DIRECTORY("system", system_files)};
-static const struct proc_node sysfs_files[] = {PROC_DIRECTORY("kernel", sysfs_kernel_files),
-                                               PROC_DIRECTORY("devices", devices_files)};
-const struct proc_node sysfs_root = PROC_DIRECTORY("", sysfs_files);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* /proc and /sys: static trees of nodes (proc_nodes.c) whose text is made when a file is read from
- * its beginning. Two directories of /proc are lists that change (fd, task); their names are looked
- * up afresh each time. show_lock guards the text of all open files. */
+/* /proc and /sys: static trees of nodes (proc_nodes.c, sysfs_nodes.c) whose text is made when a
+ * file is read from its beginning. Names that come and go are looked up afresh each time. show_lock
+ * guards the text of all open files. */
 #include "core/fs/procfs.h"
 
 #include <linux/magic.h>
@@ -10,6 +10,7 @@
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
 #include "core/mm/page.h"
+#include "core/sched/load.h"
 
 /* --- text
  * -----------------------------------------------------------------------------------------------------------
@@ -148,63 +149,47 @@ static int proc_inode_new(struct filesystem *fs, const struct proc_node *node, l
     return 0;
 }
 
-static int lookup_number(struct proc_inode *directory, const char *name, size_t length,
-                         struct inode **out)
-{
-    const struct proc_node *node = directory->node;
-    long number = 0;
-    for (size_t i = 0; i < length; i++) {
-        if (name[i] < '0' || name[i] > '9' || number > INT32_MAX / 10 ||
-            (i == 0 && name[0] == '0' && length > 1)) {
-            return -ENOENT;
-        }
-        number = number * 10 + name[i] - '0';
-    }
-    if (!node->has(number)) {
-        return -ENOENT;
-    }
-    int result = proc_inode_new(directory->inode.filesystem, node->entry, number, out);
-    if (result == 0) {
-        (*out)->flags |= INODE_VOLATILE;
-    }
-    return result;
-}
-
 static int proc_lookup(struct inode *inode, const char *name, size_t length, struct inode **out)
 {
     struct proc_inode *directory = proc_of(inode);
     const struct proc_node *node = directory->node;
-    if (node->list != NULL) {
-        return lookup_number(directory, name, length, out);
-    }
+    long number;
     for (unsigned i = 0; i < node->count; i++) {
         const struct proc_node *child = &node->children[i];
         if (strlen(child->name) == length && memcmp(child->name, name, length) == 0) {
             return proc_inode_new(inode->filesystem, child, directory->argument, out);
         }
     }
-    return -ENOENT;
+    if (node->names == NULL || !node->names->find(node->names, name, length, &number)) {
+        return -ENOENT;
+    }
+    int result = proc_inode_new(inode->filesystem, node->names->entry, number, out);
+    if (result == 0) {
+        (*out)->flags |= INODE_VOLATILE;
+    }
+    return result;
 }
 
+/* The position of a name that comes and goes: its number, behind all children. */
 static int proc_list(struct inode *inode, uint64_t *position, list_emit_fn *emit, void *context)
 {
     const struct proc_node *node = proc_of(inode)->node;
-    char name[16];
-    if (node->list != NULL) {
-        for (long next = (long)*position; node->list(&next); next++) {
-            int length = format(name, sizeof(name), "%ld", next);
-            if (!emit(context, name, (size_t)length, number_of(node->entry, next),
-                      node->entry->mode >> 12, (uint64_t)next + 1)) {
+    uint64_t at = *position;
+    for (; at < node->count; at++) {
+        const struct proc_node *child = &node->children[at];
+        if (!emit(context, child->name, strlen(child->name),
+                  number_of(child, proc_of(inode)->argument), child->mode >> 12, at + 1)) {
+            return 0;
+        }
+    }
+    if (node->names != NULL) {
+        const struct proc_node *entry = node->names->entry;
+        char name[PROC_NAME_MAX];
+        for (long next = (long)(at - node->count); node->names->next(&next, name); next++) {
+            if (!emit(context, name, strlen(name), number_of(entry, next), entry->mode >> 12,
+                      node->count + (uint64_t)next + 1)) {
                 break;
             }
-        }
-        return 0;
-    }
-    for (uint64_t i = *position; i < node->count; i++) {
-        const struct proc_node *child = &node->children[i];
-        if (!emit(context, child->name, strlen(child->name),
-                  number_of(child, proc_of(inode)->argument), child->mode >> 12, i + 1)) {
-            break;
         }
     }
     return 0;
@@ -243,6 +228,7 @@ static long proc_read(struct file *file, struct io_vector *io, uint64_t *offset)
     if (*offset == 0 || text->bytes == NULL) {
         text->used = 0;
         text->failed = false;
+        text->node = proc->node;
         proc->node->show(text, proc->argument);
         result = text->failed ? -ENOMEM : 0;
     }
@@ -323,6 +309,7 @@ static int mount_tree(struct filesystem *fs, const char *type, uint32_t magic,
 int procfs_mount(void)
 {
     static struct filesystem proc, sys;
+    load_start();
     int result = mount_tree(&proc, "proc", PROC_SUPER_MAGIC, &proc_root, "/proc");
     return result != 0 ? result : mount_tree(&sys, "sysfs", SYSFS_MAGIC, &sysfs_root, "/sys");
 }

@@ -202,6 +202,7 @@ static int check_access(const struct vma *vma, uintptr_t address, bool write, bo
 
 int vm_fault(uintptr_t address, bool write, bool execute)
 {
+    uint64_t disk_waits = current_thread()->disk_waits;
     rwlock_read_lock(&vm.lock);
     struct vma *vma = vma_find(&vm.tree, address);
     int error = check_access(vma, address, write, execute);
@@ -214,6 +215,8 @@ int vm_fault(uintptr_t address, bool write, bool execute)
         }
     }
     rwlock_read_unlock(&vm.lock);
+    this_cpu()->counts.faults++;
+    this_cpu()->counts.major_faults += current_thread()->disk_waits != disk_waits;
     return error;
 }
 

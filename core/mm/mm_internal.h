@@ -49,6 +49,7 @@ struct vma {
 struct vma_tree {
     struct vma *root, *first, *last;
     unsigned count;
+    size_t size, peak; /* bytes in all of them, and the most that there were */
 };
 
 /* The first VMA that ends above `address`, or NULL. */

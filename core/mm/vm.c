@@ -1164,6 +1164,8 @@ void vm_usage(struct vm_usage *usage)
         usage->text += (vma->prot & PROT_X) != 0 ? size : 0;
         usage->data += (vma->prot & PROT_W) != 0 && (vma->flags & VMA_SHARED) == 0 ? size : 0;
     }
+    /* The kernel's own, which are left out here, are never unmapped. */
+    usage->mapped_peak = vm.tree.peak - (vm.tree.size - usage->mapped);
     rwlock_read_unlock(&vm.lock);
     usage->resident = __atomic_load_n(&vm.resident, __ATOMIC_RELAXED) * PAGE_SIZE;
     usage->peak = __atomic_load_n(&vm.peak, __ATOMIC_RELAXED) * PAGE_SIZE;

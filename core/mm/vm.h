@@ -45,9 +45,10 @@ size_t vm_reclaim(void);
  * ended or cannot be read (SIGBUS), -ENOMEM: no memory left. */
 int vm_fault(uintptr_t address, bool write, bool execute);
 
-/* Sizes in bytes for /proc: all mappings, memory in use by them, and the most that was. */
+/* Sizes in bytes for /proc: all mappings and the most that there were, memory in use by them and
+ * the most that was, and what of the mappings is private and writable, and code. */
 struct vm_usage {
-    uint64_t mapped, resident, peak, data, text;
+    uint64_t mapped, mapped_peak, resident, peak, data, text;
 };
 void vm_usage(struct vm_usage *usage);
 

@@ -123,6 +123,12 @@ struct vma *vma_find(const struct vma_tree *tree, uintptr_t address)
     return best;
 }
 
+static void count_size(struct vma_tree *tree, size_t more)
+{
+    tree->size += more;
+    tree->peak = tree->size > tree->peak ? tree->size : tree->peak;
+}
+
 void vma_insert(struct vma_tree *tree, struct vma *vma)
 {
     struct vma *parent = NULL, *previous = NULL, *next = NULL;
@@ -150,6 +156,7 @@ void vma_insert(struct vma_tree *tree, struct vma *vma)
         parent->right = vma;
     }
     tree->count++;
+    count_size(tree, vma->end - vma->start);
     vma->height = 0;
     rebalance(tree, vma);
     update_gap(next);
@@ -177,13 +184,14 @@ void vma_remove(struct vma_tree *tree, struct vma *vma)
         next->height = vma->height;
     }
     tree->count--;
+    tree->size -= vma->end - vma->start;
     rebalance(tree, lowest_changed);
     update_gap(next);
 }
 
 void vma_resize(struct vma_tree *tree, struct vma *vma, uintptr_t start, uintptr_t end)
 {
-    (void)tree;
+    count_size(tree, (end - start) - (vma->end - vma->start));
     vma->start = start;
     vma->end = end;
     update_gap(vma);

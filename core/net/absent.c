@@ -25,6 +25,9 @@ void net_finish(void)
 }
 
 const struct proc_node net_proc_directory = {.name = "net", .mode = S_IFDIR | 0555};
+extern const struct proc_node net_sysfs_class __attribute__((alias("net_proc_directory")));
+extern const struct proc_node net_sysfs_devices __attribute__((alias("net_proc_directory")));
+extern const struct proc_node net_sysfs_virtual __attribute__((alias("net_proc_directory")));
 
 static long no_network(struct syscall_args *a)
 {

@@ -11,6 +11,7 @@
 #include "core/mm/kmalloc.h"
 #include "core/net/filter.h"
 #include "core/net/inet.h"
+#include "core/net/interface.h"
 #include "core/net/lwip/hooks.h"
 #include "core/net/tcp.h"
 #include "hal.h"
@@ -51,6 +52,7 @@ struct datagram_socket {
 };
 
 static struct list all = LIST_INIT(all);
+struct core_net_udp core_net_udp[2];
 
 static struct datagram_socket *datagram_of(struct socket *socket)
 {
@@ -103,11 +105,13 @@ static void queue(struct datagram_socket *socket, struct pbuf *data, const ip_ad
         !net_memory_is_short()) {
         datagram = kmalloc(sizeof(*datagram));
     }
+    bool v6 = ip_current_is_v6();
     if (datagram == NULL) {
+        core_net_udp[v6].no_room += socket->udp != NULL;
         pbuf_free(data);
         return;
     }
-    bool v6 = ip_current_is_v6();
+    core_net_udp[v6].received += socket->udp != NULL;
     *datagram = (struct datagram){
         .data = data,
         .from = *from,
@@ -565,8 +569,10 @@ static int send_locked(struct datagram_socket *socket, struct sending *sending, 
     } else {
         udp_clear_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
     }
-    return inet_error(
-        udp_sendto_if_src(pcb, packet, &sending->remote, sending->port, netif, &sending->local));
+    err_t result =
+        udp_sendto_if_src(pcb, packet, &sending->remote, sending->port, netif, &sending->local);
+    core_net_udp[IP_IS_V6(&sending->remote)].sent += result == ERR_OK;
+    return inet_error(result);
 }
 
 static long datagram_send(struct socket *base, struct socket_message *message)
@@ -898,6 +904,27 @@ static int create(int domain, int type, int protocol, struct socket **out)
     }
     *out = &socket->inet.socket;
     return 0;
+}
+
+void datagram_show_socket(const struct udp_pcb *pcb, struct interface_socket *out)
+{
+    if (pcb->recv == udp_arrived) { /* else it is lwIP's own */
+        const struct datagram_socket *socket = pcb->recv_arg;
+        out->inode = socket_inode_number(&socket->inet.socket);
+        out->receive_queue = socket->waiting;
+    }
+}
+
+unsigned datagram_raw_sockets(int domain)
+{
+    unsigned count = 0;
+    net_lock();
+    list_for_each (node, &all) {
+        const struct datagram_socket *socket = list_entry(node, struct datagram_socket, all_node);
+        count += socket->inet.socket.type == SOCK_RAW && socket->inet.socket.domain == domain;
+    }
+    net_unlock();
+    return count;
 }
 
 int udp_socket_create(int domain, int protocol, struct socket **out)

@@ -42,6 +42,7 @@ struct net_backlog {
 
 static struct net_interface *interfaces[8];
 static unsigned interface_count;
+struct net_poll_count net_poll_counts[HAL_MAX_CPUS];
 bool net_devices_to_flush; /* an interface has bits in `flush` */
 static bool congested;     /* a backlog has been over BACKLOG_HIGH */
 
@@ -403,6 +404,8 @@ static void follow_link(struct net_interface *interface)
         return;
     }
     log_info("%s: link is %s", interface->device->name, up ? "up" : "down");
+    interface->carrier_up += up;
+    interface->carrier_down += !up;
     if (up) {
         memcpy(interface->netif.hwaddr, interface->device->mac, sizeof(interface->device->mac));
         netif_set_link_up(&interface->netif);
@@ -426,13 +429,16 @@ static bool poll_interface(struct net_interface *interface)
         for (uint64_t left = queues; left != 0; left &= left - 1) {
             unsigned queue = (unsigned)__builtin_ctzll(left);
             unsigned done = device->operations->poll(device, queue, POLL_BUDGET);
+            net_poll_counts[hal_this_cpu()->id].frames += done;
             if (done == POLL_BUDGET || !device->operations->enable_interrupt(device, queue)) {
                 __atomic_fetch_or(&interface->polled, 1ull << queue, __ATOMIC_RELAXED);
             }
         }
         send_backlog(interface);
     }
-    return __atomic_load_n(&interface->polled, __ATOMIC_RELAXED) != 0;
+    bool left = __atomic_load_n(&interface->polled, __ATOMIC_RELAXED) != 0;
+    net_poll_counts[hal_this_cpu()->id].squeezed += left;
+    return left;
 }
 
 /* Whether frames have not gone out yet. */

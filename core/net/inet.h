@@ -58,6 +58,14 @@ int raw_socket_create(int domain, int protocol, struct socket **out);
 /* Listens for ICMP's errors. */
 void datagram_init(void);
 
+/* Fills in what waits at a UDP socket, and its number. */
+struct interface_socket;
+struct udp_pcb;
+void datagram_show_socket(const struct udp_pcb *pcb, struct interface_socket *out);
+
+/* How many raw sockets the family has. Takes the lock. */
+unsigned datagram_raw_sockets(int domain);
+
 void inet_init(struct inet_socket *inet, const struct socket_operations *operations, int domain,
                int type, int protocol);
 

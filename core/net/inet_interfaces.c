@@ -4,6 +4,7 @@
 #include "core/net/net.h"
 
 #include <linux/in.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 
 #include "core/lib/string.h"
@@ -12,6 +13,7 @@
 #include "core/net/interface.h"
 #include "core/net/tcp.h"
 #include "lwip/dhcp.h"
+#include "lwip/etharp.h"
 #include "lwip/igmp.h"
 #include "lwip/init.h"
 #include "lwip/ip.h"
@@ -109,6 +111,8 @@ static bool next_interface(int index, struct interface *out)
             out->flags = IFF_UP | IFF_BROADCAST | IFF_MULTICAST |
                          (netif_is_link_up(found) ? (uint32_t)(IFF_RUNNING | IFF_LOWER_UP) : 0);
             out->hardware = ARPHRD_ETHER;
+            out->carrier_up = interface->carrier_up;
+            out->carrier_down = interface->carrier_down;
             memcpy(out->mac, device->mac, sizeof(out->mac));
             out->queue_length = 1000;
             _Static_assert(sizeof(out->statistics) == sizeof(device->statistics), "same fields");
@@ -264,6 +268,69 @@ static bool next_group(unsigned position, struct interface_group *out)
     return found;
 }
 
+/* --- neighbours ------------------------------------------------------------------------------- */
+
+/* Entry `index` of lwIP's table of ARP. */
+static bool copy_neighbour4(size_t index, struct interface_neighbour *out)
+{
+    ip4_addr_t *ip;
+    struct netif *netif;
+    struct eth_addr *mac;
+    bool known = etharp_get_entry(index, &ip, &netif, &mac) != 0;
+    if (!known && !etharp_get_pending(index, &ip, &netif)) {
+        return false;
+    }
+    *out = (struct interface_neighbour){
+        .interface = netif_get_index(netif),
+        .family = AF_INET,
+        .has_mac = known,
+        .state = known ? NUD_REACHABLE : NUD_INCOMPLETE,
+    };
+    memcpy(out->bytes, &ip->addr, 4);
+    if (known) {
+        memcpy(out->mac, mac->addr, sizeof(out->mac));
+    }
+    return true;
+}
+
+static bool copy_neighbour6(size_t index, struct interface_neighbour *out)
+{
+    static const uint16_t states[] = {
+        [ND6_INCOMPLETE] = NUD_INCOMPLETE, [ND6_REACHABLE] = NUD_REACHABLE, [ND6_STALE] = NUD_STALE,
+        [ND6_DELAY] = NUD_DELAY,           [ND6_PROBE] = NUD_PROBE,
+    };
+    const struct nd6_neighbor_cache_entry *entry = &neighbor_cache[index];
+    if (entry->state == ND6_NO_ENTRY) {
+        return false;
+    }
+    *out = (struct interface_neighbour){
+        .interface = netif_get_index(entry->netif),
+        .family = AF_INET6,
+        .has_mac = entry->state != ND6_INCOMPLETE,
+        .router = entry->isrouter,
+        .state = states[entry->state],
+    };
+    memcpy(out->bytes, entry->next_hop_address.addr, 16);
+    if (out->has_mac) {
+        memcpy(out->mac, entry->lladdr, sizeof(out->mac));
+    }
+    return true;
+}
+
+static bool next_neighbour(unsigned position, struct interface_neighbour *out)
+{
+    bool found = false;
+    net_lock();
+    for (size_t i = 0; i < ARP_TABLE_SIZE && !found; i++) {
+        found = copy_neighbour4(i, out) && position-- == 0;
+    }
+    for (size_t i = 0; i < LWIP_ND6_NUM_NEIGHBORS && !found; i++) {
+        found = copy_neighbour6(i, out) && position-- == 0;
+    }
+    net_unlock();
+    return found;
+}
+
 /* --- sockets
  * --------------------------------------------------------------------------------------
  */
@@ -308,6 +375,9 @@ static void visit_tcp(int family, interface_visit_fn *visit, void *context)
                 .remote_port = listens ? 0 : pcb->remote_port,
                 .send_queue = listens ? 0 : pcb->snd_lbb - pcb->lastack,
             };
+            if (listens || i == 1) {
+                tcp_show_socket(pcb, &out);
+            }
             if (!visit_one(family, &out, &pcb->local_ip, listens ? &none : &pcb->remote_ip, visit,
                            context)) {
                 return;
@@ -329,6 +399,7 @@ static void visit_sockets(int family, int protocol, interface_visit_fn *visit, v
                 .local_port = pcb->local_port,
                 .remote_port = pcb->remote_port,
             };
+            datagram_show_socket(pcb, &out);
             if (!visit_one(family, &out, &pcb->local_ip, &pcb->remote_ip, visit, context)) {
                 break;
             }
@@ -344,7 +415,7 @@ static void visit_sockets(int family, int protocol, interface_visit_fn *visit, v
 void inet_start(void)
 {
     static const struct interface_source source = {next_interface, next_route, next_group,
-                                                   visit_sockets};
+                                                   next_neighbour, visit_sockets};
     net_lock();
     net_timers_init();
     net_configure_init();

@@ -30,6 +30,11 @@ bool interface_group(unsigned position, struct interface_group *out)
     return source != NULL && source->group(position, out);
 }
 
+bool interface_neighbour(unsigned position, struct interface_neighbour *out)
+{
+    return source != NULL && source->neighbour(position, out);
+}
+
 void interface_sockets(int family, int protocol, interface_visit_fn *visit, void *context)
 {
     if (source != NULL) {

@@ -43,6 +43,7 @@ struct interface {
         uint64_t rx_frames, rx_bytes, rx_dropped, rx_errors;
         uint64_t tx_frames, tx_bytes, tx_dropped, tx_errors;
     } statistics;
+    uint32_t carrier_up, carrier_down; /* how often the cable was plugged in, and pulled */
     unsigned address_count;
     struct interface_address addresses[INTERFACE_ADDRESSES];
 };
@@ -65,6 +66,16 @@ struct interface_group {
     unsigned users;    /* who have joined it, the kernel counted */
 };
 
+/* What is known of the link-layer address of a neighbour. */
+struct interface_neighbour {
+    int interface; /* index */
+    uint8_t family;
+    bool has_mac, router;
+    uint16_t state;    /* NUD_ of rtnetlink(7) */
+    uint8_t bytes[16]; /* network order */
+    uint8_t mac[6];
+};
+
 typedef bool interface_visit_fn(void *context, const struct interface_socket *socket);
 
 /* Thread context, all of them. */
@@ -76,6 +87,8 @@ struct interface_source {
     bool (*route)(unsigned position, struct interface_route *out);
     /* The same with multicast groups, those of one interface after the other. */
     bool (*group)(unsigned position, struct interface_group *out);
+    /* The same with neighbours. */
+    bool (*neighbour)(unsigned position, struct interface_neighbour *out);
     /* Calls `visit` for each socket of one family and protocol until it returns false. `visit` does
      * not sleep. */
     void (*sockets)(int family, int protocol, interface_visit_fn *visit, void *context);
@@ -87,6 +100,7 @@ void interface_register(const struct interface_source *source);
 bool interface_next(int index, struct interface *out);
 bool interface_route(unsigned position, struct interface_route *out);
 bool interface_group(unsigned position, struct interface_group *out);
+bool interface_neighbour(unsigned position, struct interface_neighbour *out);
 void interface_sockets(int family, int protocol, interface_visit_fn *visit, void *context);
 
 /* The interface ioctls of netdevice(7), which any socket takes; -ENOTTY for another command. */

@@ -20,5 +20,6 @@ void net_init(void);
  * as soon as nothing is left, and after 10 s in any case. Thread context, no lock held. */
 void net_finish(void);
 
-/* /proc/net. */
+/* /proc/net, and in /sys class/net, devices/platform/net and devices/virtual/net. */
 extern const struct proc_node net_proc_directory;
+extern const struct proc_node net_sysfs_class, net_sysfs_devices, net_sysfs_virtual;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* AF_NETLINK, protocol NETLINK_ROUTE (rtnetlink(7)): what programs read of links, addresses and
- * routes. A request is answered within the call that sends it; the answers wait in the socket's
- * queue. Nothing can be changed, and there are no groups to listen to. netlink_lock guards the
- * queues, port numbers and the list of sockets. */
+/* AF_NETLINK, protocol NETLINK_ROUTE (rtnetlink(7)): what programs read of links, addresses, routes
+ * and neighbours. A request is answered within the call that sends it; the answers wait in the
+ * socket's queue. Nothing can be changed, and there are no groups to listen to. netlink_lock guards
+ * the queues, port numbers and the list of sockets. */
+#include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 
@@ -194,11 +195,33 @@ static void put_route(struct answer *answer, const struct interface_route *route
     end(answer);
 }
 
+static void put_neighbour(struct answer *answer, const struct interface_neighbour *neighbour)
+{
+    struct ndmsg *body = begin(answer, RTM_NEWNEIGH, NLM_F_MULTI, sizeof(*body));
+    body->ndm_family = neighbour->family;
+    body->ndm_ifindex = neighbour->interface;
+    body->ndm_state = neighbour->state;
+    body->ndm_flags = neighbour->router ? NTF_ROUTER : 0;
+    body->ndm_type = RTN_UNICAST;
+    attribute(answer, NDA_DST, neighbour->bytes, neighbour->family == AF_INET ? 4 : 16);
+    if (neighbour->has_mac) {
+        attribute(answer, NDA_LLADDR, neighbour->mac, sizeof(neighbour->mac));
+    }
+    end(answer);
+}
+
 static void dump(struct answer *answer, unsigned type)
 {
     struct interface interface;
     struct interface_route route;
-    if (type == RTM_GETROUTE) {
+    struct interface_neighbour neighbour;
+    if (type == RTM_GETNEIGH) {
+        for (unsigned i = 0; interface_neighbour(i, &neighbour); i++) {
+            if (answer->filter == AF_UNSPEC || answer->filter == neighbour.family) {
+                put_neighbour(answer, &neighbour);
+            }
+        }
+    } else if (type == RTM_GETROUTE) {
         for (unsigned i = 0; interface_route(i, &route); i++) {
             if (answer->filter == AF_UNSPEC || answer->filter == route.family) {
                 put_route(answer, &route);
@@ -275,7 +298,8 @@ static int serve(struct netlink_socket *to, const struct nlmsghdr *request)
     }
     int error = 0;
     bool dumps = (request->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
-    if (dumps && (type == RTM_GETLINK || type == RTM_GETADDR || type == RTM_GETROUTE)) {
+    if (dumps && (type == RTM_GETLINK || type == RTM_GETADDR || type == RTM_GETROUTE ||
+                  type == RTM_GETNEIGH)) {
         dump(answer, type);
     } else {
         error = type == RTM_GETLINK ? get_link(answer) : -EOPNOTSUPP;

@@ -8,12 +8,14 @@
 #include "core/net/config.h"
 #include "core/net/interface.h"
 #include "core/net/net.h"
+#include "core/net/net_files.h"
 #include "core/net/socket.h"
 
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define ROUTE_UP 1 /* RTF_ of linux/route.h */
 #define ROUTE_GATEWAY 2
+#define ATF_COM 2 /* linux/if_arp.h: the address is known */
 
 typedef unsigned long long ull;
 
@@ -89,17 +91,25 @@ static void show_routes(struct text *text, long argument)
     }
 }
 
-/* Of Linux's many counters those that there are. */
-static void show_netstat(struct text *text, long argument)
+/* The format of Linux's net/ipv4/arp.c. */
+static void show_arp(struct text *text, long argument)
 {
-    struct interface interface;
-    uint64_t received = 0, sent = 0;
+    struct interface_neighbour neighbour;
     (void)argument;
-    for (int index = 1; interface_next(index, &interface); index = interface.index + 1) {
-        received += interface.statistics.rx_bytes;
-        sent += interface.statistics.tx_bytes;
+    text_put(text,
+             "IP address       HW type     Flags       HW address            Mask     Device\n");
+    for (unsigned i = 0; interface_neighbour(i, &neighbour); i++) {
+        struct interface interface;
+        char ip[16];
+        const uint8_t *at = neighbour.bytes, *mac = neighbour.mac;
+        if (neighbour.family != AF_INET || !interface_next(neighbour.interface, &interface)) {
+            continue;
+        }
+        format(ip, sizeof(ip), "%u.%u.%u.%u", at[0], at[1], at[2], at[3]);
+        text_put(text, "%-16s 0x%-10x0x%-10x%02x:%02x:%02x:%02x:%02x:%02x     *        %s\n", ip,
+                 interface.hardware, neighbour.has_mac ? ATF_COM : 0, mac[0], mac[1], mac[2],
+                 mac[3], mac[4], mac[5], interface.name);
     }
-    text_put(text, "IpExt: InOctets OutOctets\nIpExt: %llu %llu\n", (ull)received, (ull)sent);
 }
 
 /* The formats of Linux's net/ipv4/igmp.c and net/ipv6/mcast.c. */
@@ -226,6 +236,35 @@ static void show_udp6(struct text *text, long argument)
     show_sockets(text, AF_INET6, IPPROTO_UDP);
 }
 
+/* The format of Linux's net/unix/af_unix.c. */
+static void show_unix(struct text *text, long argument)
+{
+    unsigned room = unix_view_all(NULL, 0);
+    struct unix_view *views = kmalloc(MAX(room, 1u) * sizeof(*views));
+    (void)argument;
+    text_put(text, "Num       RefCount Protocol Flags    Type St Inode Path\n");
+    if (views == NULL) {
+        return;
+    }
+    room = MIN(room, unix_view_all(views, room)); /* more may have come */
+    for (unsigned i = 0; i < room; i++) {
+        const struct unix_view *view = &views[i];
+        text_put(text, "%016x: %08X 00000000 %08X %04X %02X %5llu", 0, view->references,
+                 view->listening ? 1u << 16 : 0u, view->type, view->connected ? 3u : 1u,
+                 (ull)view->inode);
+        int length = view->length - (int)sizeof(view->name.family);
+        const char *name = (const char *)view->name.bytes + sizeof(view->name.family);
+        if (length > 0) {
+            text_put(text, " ");
+        }
+        for (int at = 0; at < length && (at == 0 || name[0] == '\0' || name[at] != '\0'); at++) {
+            text_put_bytes(text, name[at] == '\0' ? "@" : &name[at], 1); /* abstract */
+        }
+        text_put(text, "\n");
+    }
+    kfree(views);
+}
+
 /* --- name servers and /etc
  * -------------------------------------------------------------------------------------------- */
 
@@ -259,20 +298,27 @@ void net_make_files(void)
 }
 
 static const struct proc_node net_files[] = {
+    PROC_FILE("arp", show_arp),
     PROC_FILE("dev", show_devices),
     PROC_FILE("if_inet6", show_addresses6),
     PROC_FILE("igmp", show_groups),
     PROC_FILE("igmp6", show_groups6),
-    PROC_FILE("netstat", show_netstat),
+    PROC_FILE("netstat", net_show_netstat),
     {.name = "pnp",
      .mode = S_IFREG | 0444,
      .show = show_name_servers,
      .modified = resolver_changed},
     PROC_FILE("route", show_routes),
+    PROC_FILE("snmp", net_show_snmp),
+    PROC_FILE("snmp6", net_show_snmp6),
+    PROC_FILE("sockstat", net_show_sockstat),
+    PROC_FILE("sockstat6", net_show_sockstat6),
+    PROC_FILE("softnet_stat", net_show_softnet),
     PROC_FILE("tcp", show_tcp),
     PROC_FILE("tcp6", show_tcp6),
     PROC_FILE("udp", show_udp),
     PROC_FILE("udp6", show_udp6),
+    PROC_FILE("unix", show_unix),
 };
 
 const struct proc_node net_proc_directory = PROC_DIRECTORY("net", net_files);

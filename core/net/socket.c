@@ -290,9 +290,12 @@ static int socket_stat(struct file *file, struct stat *stat)
     return 0;
 }
 
+uint32_t socket_count;
+
 static void socket_release(struct file *file)
 {
     struct socket *socket = file->data;
+    __atomic_sub_fetch(&socket_count, 1, __ATOMIC_RELAXED);
     socket->operations->release(socket);
 }
 
@@ -345,6 +348,7 @@ static int socket_create(int domain, unsigned type, int protocol, struct socket 
  */
 static long socket_install(struct socket *socket, unsigned type)
 {
+    __atomic_add_fetch(&socket_count, 1, __ATOMIC_RELAXED);
     return file_create_fd(&socket_file_operations,
                           O_RDWR | (type & (unsigned)(SOCK_CLOEXEC | SOCK_NONBLOCK)), socket);
 }

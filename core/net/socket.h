@@ -223,5 +223,21 @@ static inline uint64_t socket_inode_number(const struct socket *socket)
     return ((uintptr_t)socket >> 4) & UINT32_MAX;
 }
 
+/* A socket of AF_UNIX as /proc/net shows it (unix.c). */
+struct unix_view {
+    uint32_t references;
+    uint16_t type;
+    bool listening, connected;
+    uint64_t inode;
+    int length; /* of the name */
+    union socket_address name;
+};
+
+/* Copies up to `room` of them; how many there are. */
+unsigned unix_view_all(struct unix_view *views, unsigned room);
+
+/* How many are open, of all families; atomic. */
+extern uint32_t socket_count;
+
 /* The socket of an open file, or NULL. */
 struct socket *socket_of_file(struct file *file);

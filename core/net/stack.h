@@ -61,10 +61,16 @@ struct net_interface {
     struct netdev *device;
     uint64_t polled; /* bit per queue that has something to poll; atomic */
     uint64_t flush;  /* bit per transmit queue that holds frames the device has not been told of */
-    struct net_backlog *backlog; /* per queue: frames that the device had no room for */
-    unsigned in_flight;          /* frames that the device has and has not given back */
-    bool link_changed;           /* atomic */
+    struct net_backlog *backlog;       /* per queue: frames that the device had no room for */
+    unsigned in_flight;                /* frames that the device has and has not given back */
+    bool link_changed;                 /* atomic */
+    uint32_t carrier_up, carrier_down; /* changes of the link */
 };
+
+/* What each CPU has done in polling: frames received, and how often it left off with more to do. */
+extern struct net_poll_count {
+    uint64_t frames, squeezed;
+} net_poll_counts[HAL_MAX_CPUS];
 
 /* The interface behind one of lwIP's, or NULL for loopback. */
 struct net_interface *net_interface_of(const struct netif *netif);

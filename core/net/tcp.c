@@ -19,6 +19,7 @@
 #include "core/mm/kmalloc.h"
 #include "core/mm/page.h"
 #include "core/net/inet.h"
+#include "core/net/interface.h"
 #include "core/net/lwip/hooks.h"
 #include "core/sched/sched.h"
 #include "core/time/clock.h"
@@ -493,6 +494,8 @@ static err_t accepted(void *argument, struct tcp_pcb *pcb, err_t error)
     return ERR_OK;
 }
 
+uint64_t tcp_listen_overflows;
+
 /* As Linux: a full queue takes no SYN, and ignores the last step of a handshake, which the peer
  * repeats. */
 int8_t core_net_segment_arrived(struct tcp_pcb *pcb, const struct tcp_hdr *header,
@@ -511,7 +514,20 @@ int8_t core_net_segment_arrived(struct tcp_pcb *pcb, const struct tcp_hdr *heade
          * fills a gap (RFC 5681, 4.2). */
         tcp_set_flags(pcb, TF_ACK_DELAY);
     }
-    return listener != NULL && listener->accept_count > listener->backlog ? ERR_MEM : ERR_OK;
+    if (listener == NULL || listener->accept_count <= listener->backlog) {
+        return ERR_OK;
+    }
+    tcp_listen_overflows++;
+    return ERR_MEM;
+}
+
+void tcp_show_socket(const struct tcp_pcb *pcb, struct interface_socket *out)
+{
+    const struct tcp_socket *tcp = pcb->callback_arg;
+    if (tcp != NULL && pcb->state != SYN_RCVD) { /* there it is the listener */
+        out->inode = socket_inode_number(&tcp->inet.socket);
+        out->receive_queue = pcb->state == LISTEN ? tcp->accept_count : tcp->received;
+    }
 }
 
 static int tcp_listen_socket(struct socket *socket, int backlog)

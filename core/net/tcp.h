@@ -80,6 +80,13 @@ void tcp_too_big(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *r
 /* The state's number in Linux's include/net/tcp_states.h; NULL: closed. */
 uint8_t tcp_linux_state(const struct tcp_pcb *pcb);
 
+/* Fills in what waits at the socket of a listener or an active connection, and its number. */
+struct interface_socket;
+void tcp_show_socket(const struct tcp_pcb *pcb, struct interface_socket *out);
+
+/* Connections that were not taken, since the listener's queue was full. */
+extern uint64_t tcp_listen_overflows;
+
 /* --- tcp_segment.c */
 
 /* Bytes on their way out, shared by the pbufs that point into it. */

@@ -24,6 +24,8 @@ struct spinlock unix_lock = SPINLOCK_INIT(LOCK_FILE);
 /* Who found a queue full, its own or anybody's; all are told when one has room again. */
 static struct list blocked = LIST_INIT(blocked);
 
+static struct list all = LIST_INIT(all);
+
 static const struct socket_operations unix_operations;
 
 static inline struct unix_socket *unix_of(struct socket *socket)
@@ -52,6 +54,7 @@ static struct unix_socket *unix_allocate(void)
         list_init(&end->blocked_node);
         list_init(&end->flight_node);
         list_init(&end->name_node);
+        list_init(&end->all_node);
     }
     return end;
 }
@@ -70,6 +73,9 @@ static int unix_create(int type, int protocol, struct socket **out)
         return -ENOMEM;
     }
     socket_init(&end->socket, &unix_operations, AF_UNIX, type, protocol);
+    spin_lock(&unix_lock);
+    list_push_back(&all, &end->all_node);
+    spin_unlock(&unix_lock);
     *out = &end->socket;
     return 0;
 }
@@ -159,6 +165,7 @@ static void unix_close(struct unix_socket *end, struct list *messages, struct li
     end->receive_shut = end->send_shut = true;
     list_remove(&end->blocked_node);
     list_remove(&end->name_node);
+    list_remove(&end->all_node);
     bool unread = !list_empty(&end->messages);
     unix_take_messages(end, messages);
     if (peer != NULL && peer->peer == end && !is_datagram(end)) {
@@ -198,6 +205,27 @@ static void unix_release(struct socket *socket)
     unix_messages_free(&messages);
     unix_put(end);
     unix_rights_collect();
+}
+
+unsigned unix_view_all(struct unix_view *views, unsigned room)
+{
+    unsigned count = 0;
+    spin_lock(&unix_lock);
+    list_for_each (node, &all) {
+        const struct unix_socket *end = list_entry(node, struct unix_socket, all_node);
+        if (count < room) {
+            struct unix_view *view = &views[count];
+            *view = (struct unix_view){.references = end->references,
+                                       .type = end->socket.type,
+                                       .listening = end->socket.listening,
+                                       .connected = end->peer != NULL,
+                                       .inode = socket_inode_number(&end->socket)};
+            view->length = unix_name_show(end->name, &view->name);
+        }
+        count++;
+    }
+    spin_unlock(&unix_lock);
+    return count;
 }
 
 /* --- names and connections
@@ -284,6 +312,7 @@ static int connect_stream(struct unix_socket *end, struct unix_socket *listener)
     if (result == 0) {
         accepted->name = unix_name_get(listener->name);
         accepted->embryo = true;
+        list_push_back(&all, &accepted->all_node);
         join(end, accepted);
         list_push_back(&listener->pending, &accepted->pending_node);
         listener->pending_count++;

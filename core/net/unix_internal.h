@@ -59,6 +59,7 @@ struct unix_socket {
     unsigned unexplained;   /* of those, by queues that may be reachable (unix_rights_collect) */
     bool candidate, scanned;
     struct list flight_node;
+    struct list all_node; /* in the list of all that are not closed */
 };
 
 void unix_put(struct unix_socket *end);

@@ -319,6 +319,8 @@ static void switch_to(struct cpu *cpu, struct thread *next, bool requeue)
     account(previous, now);
     next->started_ns = now;
     cpu->switched_ns = now;
+    cpu->counts.switches++;
+    previous->switches[requeue]++;
     next->on_cpu = 1;
     next->cpu = cpu->hal.id;
     clear_reschedule(next);
@@ -586,12 +588,14 @@ _Noreturn static void idle_loop(void)
         struct thread *next = pick_next(cpu);
         if (next == NULL) {
             uint64_t before = hal_clock_monotonic();
+            __atomic_store_n(&cpu->idle_since, before, __ATOMIC_RELEASE);
             wait_for_work(cpu, bit, poll);
             uint64_t idle_ns = hal_clock_monotonic() - before;
             /* Where CPUs are scarce, what looks out for work takes from who has some. */
             bool scarce = stolen_since(cpu, &stolen) > IDLE_POLL_NS;
             poll = idle_ns < IDLE_SHORT_NS && hal_cpu_count() > 1 && !scarce;
-            cpu->idle_ns += idle_ns;
+            __atomic_store_n(&cpu->idle_since, 0, __ATOMIC_RELEASE);
+            __atomic_store_n(&cpu->idle_ns, cpu->idle_ns + idle_ns, __ATOMIC_RELEASE);
             next = pick_next(cpu);
         }
         bool was_claimed = (__atomic_fetch_and(&idle_cpus, ~bit, __ATOMIC_SEQ_CST) & bit) == 0;

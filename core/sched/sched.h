@@ -45,6 +45,9 @@ struct thread {
     struct list all_node; /* in the list of all threads; thread-list lock */
     uint64_t run_ns;      /* CPU time used; updated at each switch */
     uint64_t started_ns;  /* when it last got its CPU */
+    uint64_t created_ns;
+    uint64_t switches[2]; /* how often it gave its CPU up: slept, and let others run first */
+    uint64_t disk_waits;  /* how often it slept until a disk had read or written something */
     struct cpu_timer *cpu_timers; /* armed on this thread's CPU time; core/time/cpu_timer.c */
     uint64_t timed_ns;            /* CPU time that timers on the process's time have counted;
                                      core/time/cpu_timer.c */
@@ -71,8 +74,13 @@ struct cpu {
     uint64_t slice_end;   /* monotonic ns, or UINT64_MAX: nobody waits */
     uint64_t timer_armed; /* what the one-shot timer is set to; UINT64_MAX: not set */
     struct timer_queue timers;
-    uint64_t idle_ns;
-    bool resched_kick; /* a kick is on its way */
+    uint64_t idle_ns;    /* up to `idle_since`; both atomic */
+    uint64_t idle_since; /* monotonic ns; 0: it does not idle */
+    bool resched_kick;   /* a kick is on its way */
+    struct {             /* for /proc; written by the CPU itself */
+        uint64_t switches, interrupts;
+        uint64_t faults, major_faults; /* the latter waited for a disk */
+    } counts;
 };
 
 static inline struct thread *current_thread(void)
@@ -139,6 +147,7 @@ int thread_with(int32_t tid, int (*fn)(struct thread *, void *), void *context);
 /* Calls `fn` for each program thread; stops when it returns false. */
 void thread_for_each(bool (*fn)(struct thread *, void *), void *context);
 unsigned thread_count(void);
+unsigned threads_started(void); /* of the program, since boot */
 
 /* Sleeping goes in three steps, so that a wake-up between the check and the sleep is never lost:
  *     thread_prepare_sleep(THREAD_SLEEPING_SIGNAL);

@@ -22,6 +22,7 @@ static struct {
     struct list buckets[BUCKETS]; /* of struct thread by all_node */
     unsigned count;
     int32_t next_tid;
+    uint32_t started;      /* since boot */
     uintptr_t free_stacks; /* tops of unused stacks, each linked through the word below its top; 0:
                               none */
     uintptr_t next_slot;
@@ -136,6 +137,7 @@ int thread_create(struct thread **out, const char *name, void (*entry)(void *), 
     if (thread == NULL) {
         return -ENOMEM;
     }
+    thread->created_ns = hal_clock_monotonic();
     uintptr_t top = stack_alloc();
     thread->hal.xstate = kmalloc(hal_xstate_size());
     if (top == 0 || thread->hal.xstate == NULL) {
@@ -162,6 +164,7 @@ int thread_create(struct thread **out, const char *name, void (*entry)(void *), 
 void thread_register(struct thread *thread)
 {
     bool irq = spin_lock_irqsave(&threads.lock);
+    threads.started++;
     thread->tid = threads.next_tid++;
     if (threads.next_tid == TID_MAX) {
         threads.next_tid = 2;
@@ -270,4 +273,9 @@ void thread_for_each(bool (*fn)(struct thread *, void *), void *context)
 unsigned thread_count(void)
 {
     return threads.count;
+}
+
+unsigned threads_started(void)
+{
+    return threads.started;
 }

@@ -83,6 +83,9 @@ static void enqueue(struct signal_queue *queue, const struct signal_info *info)
         queued->info = *info;
         list_push_back(&queue->infos, &queued->node);
     }
+    if (signals.sent != NULL) {
+        signals.sent();
+    }
 }
 
 /* Takes the first `number` off; it must be in the set. Lock held. */

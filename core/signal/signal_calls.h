@@ -13,4 +13,6 @@ SYSCALL_HANDLER(sigaltstack)       /* 131 */
 SYSCALL_HANDLER(tkill)             /* 200 */
 SYSCALL_HANDLER(restart_syscall)   /* 219 */
 SYSCALL_HANDLER(tgkill)            /* 234 */
+SYSCALL_HANDLER(signalfd)          /* 282 */
+SYSCALL_HANDLER(signalfd4)         /* 289 */
 SYSCALL_HANDLER(rt_tgsigqueueinfo) /* 297 */

@@ -56,6 +56,7 @@ struct signals {
     struct list threads;         /* struct signal_thread */
     struct signal_queue pending; /* of the process */
     struct signal_action actions[SIGNAL_COUNT];
+    void (*sent)(void); /* called for each signal that is queued; NULL: nobody asks (signalfd.c) */
 };
 
 extern struct signals signals;

@@ -16,6 +16,7 @@
 #include "core/lib/string.h"
 #include "core/mm/page.h"
 #include "core/mm/vm.h"
+#include "core/sched/load.h"
 #include "core/sched/sched.h"
 #include "core/syscall/process.h"
 #include "core/syscall/syscall.h"
@@ -121,6 +122,11 @@ long sys_sysinfo(struct syscall_args *a)
     info.freeram = page_free_count() * PAGE_SIZE;
     info.procs = (uint16_t)thread_count();
     info.mem_unit = 1;
+    uint64_t loads[3];
+    load_averages(loads);
+    for (unsigned i = 0; i < 3; i++) {
+        info.loads[i] = loads[i]; /* SI_LOAD_SHIFT is 16 */
+    }
     return copy_to_user(a->arg[0], &info, sizeof(info));
 }
 

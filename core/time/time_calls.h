@@ -7,6 +7,7 @@ SYSCALL_HANDLER(setitimer)        /* 38 */
 SYSCALL_HANDLER(gettimeofday)     /* 96 */
 SYSCALL_HANDLER(getrusage)        /* 98 */
 SYSCALL_HANDLER(times)            /* 100 */
+SYSCALL_HANDLER(adjtimex)         /* 159 */
 SYSCALL_HANDLER(settimeofday)     /* 164 */
 SYSCALL_HANDLER(time)             /* 201 */
 SYSCALL_HANDLER(timer_create)     /* 222 */
@@ -18,3 +19,4 @@ SYSCALL_HANDLER(clock_settime)    /* 227 */
 SYSCALL_HANDLER(clock_gettime)    /* 228 */
 SYSCALL_HANDLER(clock_getres)     /* 229 */
 SYSCALL_HANDLER(clock_nanosleep)  /* 230 */
+SYSCALL_HANDLER(clock_adjtime)    /* 305 */

@@ -44,6 +44,7 @@ void x86_interrupt(struct regs *regs)
         current_thread()->hal.xstate_live = true;
     }
     if (regs->vector >= FIRST_INTERRUPT_VECTOR) {
+        this_cpu()->counts.interrupts++;
         platform_interrupt(regs);
     } else {
         uintptr_t address = read_cr2();

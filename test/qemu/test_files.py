@@ -363,11 +363,21 @@ def test_inotify(run, binary, tmp_path):
 
 
 @pytest.mark.parametrize("cpus", (1, 4))
-def test_proc(run, cpus):
-    """/proc, /sys and /dev agree with the calls, by the libraries that programs read them with; so
-    do the numbers that the Prometheus client exports."""
-    done = run("proc", options=("-m", "512M", "--smp", cpus))
+def test_proc(run, cpus, tmp_path):
+    """/proc, /sys and /dev agree with the calls and with what the program does, by the libraries that
+    programs read them with; so do the numbers that the Prometheus client exports."""
+    (tmp_path / "disk").write_bytes(bytes(4 << 20))
+    disk = f"{tmp_path / 'disk'},ro"
+    done = run("proc", options=("-m", "512M", "--smp", cpus, "--disk", disk))
     assert (done.status, done.stdout) == (0, "wrong: 0\n")
+
+
+@pytest.mark.parametrize("cpus", (1, 2))
+def test_signalfd(run, binary, cpus):
+    """Signals by a descriptor, beside epoll, as on the host's Linux."""
+    expected = guest.succeed(guest.result(binary("signalfd"))).stdout
+    done = run("signalfd", options=("--smp", cpus))
+    assert (done.status, done.stdout) == (0, expected)
 
 
 @pytest.mark.kvm_only("the folder of the host")

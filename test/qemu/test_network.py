@@ -21,6 +21,19 @@ def test_loopback(run):
     assert len(lines) == 23 and all(line.endswith(" ok") for line in lines), done.stdout
 
 
+@pytest.mark.kvm_only("the network of QEMU")
+def test_neighbours(run):
+    """The link-layer address of who was talked to, by rtnetlink and /proc/net/arp."""
+    for address, table in (("10.0.2.2", "true"), ("fec0::2", "true")):
+        done = run("neighbours", "eth0", address, options=("--net", "user"))
+        assert done.stdout.splitlines() == [
+            "before: false",
+            "after: true 6 true",
+            "any family: true",
+            f"in the table: {table}",
+        ], done.stderr
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

@@ -58,6 +58,12 @@ int8_t core_net_segment_arrived(struct tcp_pcb *pcb, const struct tcp_hdr *heade
 void core_net_no_neighbour(const struct pbuf *packet);
 #define LWIP_NO_NEIGHBOUR(packet) core_net_no_neighbour(packet)
 
+/* Datagrams, those of IPv4 and those of IPv6; datagram.c counts the ones that go well. */
+extern struct core_net_udp {
+    uint64_t received, sent, no_port, no_room, errors, checksum_errors;
+} core_net_udp[2];
+#define LWIP_UDP_COUNT(what) (core_net_udp[ip_current_is_v6()].what++)
+
 /* Initial sequence numbers (RFC 6528). */
 uint32_t core_net_initial_sequence(const void *local, uint16_t local_port, const void *remote,
                                    uint16_t remote_port);

@@ -7,10 +7,30 @@
 #define SYS_LIGHTWEIGHT_PROT 0
 #define LWIP_NETCONN 0
 #define LWIP_SOCKET 0
-#define LWIP_STATS 0
 #define LWIP_TIMERS 1
 #define LWIP_TIMERS_CUSTOM 1 /* core/net/timers.c */
 #define LWIP_HOOK_FILENAME "core/net/lwip/hooks.h"
+
+/* Counts for /proc/net (core/net/snmp.c). UDP's are in hooks.h. */
+#define LWIP_STATS 1
+#define LWIP_STATS_LARGE 1
+#define MIB2_STATS 1
+#define IP6_STATS 1
+#define ICMP6_STATS 1
+#define MLD6_STATS 1
+#define ND6_STATS 1
+#define LINK_STATS 0
+#define ETHARP_STATS 0
+#define IP_STATS 0
+#define IPFRAG_STATS 0
+#define IP6_FRAG_STATS 1
+#define ICMP_STATS 0
+#define IGMP_STATS 0
+#define UDP_STATS 0
+#define TCP_STATS 0
+#define MEM_STATS 0
+#define MEMP_STATS 0
+#define SYS_STATS 0
 
 /* Memory: every object on its own, as long as core_net_malloc gives any. */
 #define MEM_ALIGNMENT 8

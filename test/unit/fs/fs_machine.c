@@ -11,6 +11,7 @@
 #include "core/mm/page.h"
 #include "core/mm/vm.h"
 #include "core/net/net.h"
+#include "core/sched/load.h"
 #include "core/sched/sched.h"
 #include "core/signal/signal.h"
 #include "core/time/clock.h"
@@ -153,6 +154,31 @@ void thread_for_each(bool (*fn)(struct thread *, void *), void *context)
 unsigned thread_count(void)
 {
     return (unsigned)thread_next;
+}
+
+unsigned threads_started(void)
+{
+    return (unsigned)thread_next;
+}
+
+uint64_t cpu_idle_time(unsigned id, uint64_t now)
+{
+    (void)id;
+    return now / 2;
+}
+
+unsigned cpu_active_threads(void)
+{
+    return 1;
+}
+
+void load_start(void)
+{
+}
+
+void load_averages(uint64_t averages[3])
+{
+    averages[0] = averages[1] = averages[2] = LOAD_ONE;
 }
 
 struct cpu *cpu_by_id(unsigned id)
@@ -444,7 +470,7 @@ void vm_unmap_file(const struct inode *inode, uint64_t first, uint64_t last, boo
 
 void vm_usage(struct vm_usage *usage)
 {
-    *usage = (struct vm_usage){1 << 20, 1 << 19, 1 << 19, 1 << 18, 1 << 17};
+    *usage = (struct vm_usage){1 << 20, 1 << 20, 1 << 19, 1 << 19, 1 << 18, 1 << 17};
 }
 
 void process_limit(unsigned resource, uint64_t *soft, uint64_t *hard)
@@ -518,3 +544,6 @@ int open_file(const char *path, int flags, int mode)
 }
 
 const struct proc_node net_proc_directory = {.name = "net", .mode = 0040555};
+const struct proc_node net_sysfs_class = {.name = "net", .mode = 0040555};
+const struct proc_node net_sysfs_devices = {.name = "net", .mode = 0040555};
+const struct proc_node net_sysfs_virtual = {.name = "net", .mode = 0040555};

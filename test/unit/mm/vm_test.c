@@ -425,10 +425,18 @@ static void test_errors(void)
 
     long reserved = vm_mmap(0, 1ul << 46, 0, MAP_ANON_PRIVATE | MAP_NORESERVE, NULL, 0);
     CHECK(reserved > 0 && reserved % HUGE_PAGE_SIZE == 0, "64 TiB reserved: %ld", reserved);
+    struct vm_usage with, without;
+    vm_usage(&with);
     CHECK(vm_munmap((uintptr_t)reserved, 1ul << 46) == 0);
+    vm_usage(&without);
+    CHECK(with.mapped == without.mapped + (1ul << 46) && with.mapped_peak == with.mapped &&
+              without.mapped_peak == with.mapped_peak,
+          "%lu of %lu", without.mapped, without.mapped_peak);
 
     uintptr_t bss = PROGRAM_MIN + 0x10000 + 0x2000;
+    uint64_t faults = this_cpu()->counts.faults;
     CHECK(vm_fault(bss, true, false) == 0 && vm_fault(bss, false, true) == -EACCES);
+    CHECK(this_cpu()->counts.faults == faults + 2 && this_cpu()->counts.major_faults == 0);
     CHECK(vm_madvise(bss, PAGE_SIZE, MADV_DONTNEED) == 0);
     uintptr_t end = vm_brk(0);
     CHECK(end == PROGRAM_MIN + 0x10000 + 0x9000 && vm_brk(end + 10000) == end + 10000, "brk %#lx",
@@ -664,7 +672,8 @@ static void test_out_of_memory(void)
 int main(void)
 {
     static struct thread thread;
-    fake_cpu->current = &thread.hal;
+    static struct cpu cpu = {.hal = {.self = &cpu.hal, .current = &thread.hal}};
+    fake_cpu = &cpu.hal;
     fake_memory_reset();
     fake_memory_add(0x800000, 240ul << 20);
     page_init();

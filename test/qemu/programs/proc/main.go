@@ -24,6 +24,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/procfs"
+	"github.com/prometheus/procfs/blockdevice"
+	"github.com/prometheus/procfs/sysfs"
+	"golang.org/x/sys/unix"
 )
 
 var failures int
@@ -93,6 +96,11 @@ func process() {
 	begin := must(stat.StartTime())
 	age := float64(time.Now().UnixNano())/1e9 - begin
 	expect(age > 0.2 && age < 60, "stat: start time", age)
+	var up unix.Timespec
+	must(0, unix.ClockGettime(unix.CLOCK_BOOTTIME, &up))
+	started := float64(stat.Starttime) / 100
+	expect(started > 0 && started < float64(up.Nano())/1e9-0.3, "stat: start since boot", started, up)
+	expect(stat.MinFlt > 10, "stat: faults", stat.MinFlt)
 
 	held := make([]byte, 64<<20)
 	before := must(self.Stat()).ResidentMemory()
@@ -109,12 +117,21 @@ func process() {
 	expect(near(float64(status.VmRSS), float64(resident*4096), 0.02), "status: VmRSS", status.VmRSS)
 	expect(near(float64(status.VmSize), float64(must(self.Stat()).VirtualMemory()), 0.02), "status: VmSize", status.VmSize)
 	expect(status.VmHWM >= status.VmRSS, "status: VmHWM", status.VmHWM)
+	area := must(unix.Mmap(-1, 0, 1<<30, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON))
+	larger := must(self.NewStatus())
+	must(0, unix.Munmap(area))
+	smaller := must(self.NewStatus())
+	expect(smaller.VmPeak >= larger.VmSize && smaller.VmSize <= larger.VmSize-1<<30, "status: VmPeak", smaller.VmPeak,
+		smaller.VmSize, larger.VmSize)
+	switches := smaller.VoluntaryCtxtSwitches + smaller.NonVoluntaryCtxtSwitches
+	expect(len(smaller.CpusAllowedList) == runtime.NumCPU(), "status: CPUs", smaller.CpusAllowedList)
 	expect(status.UIDs[0] == uint64(os.Getuid()) && status.GIDs[3] == uint64(os.Getegid()), "status: ids", status.UIDs, status.GIDs)
 	expect(status.TGID == os.Getpid(), "status: Tgid")
 	runtime.KeepAlive(held)
 	held = nil
 	debug.FreeOSMemory()
 	shrunk := must(self.NewStatus())
+	expect(shrunk.VoluntaryCtxtSwitches+shrunk.NonVoluntaryCtxtSwitches >= switches, "status: switches")
 	expect(shrunk.VmRSS < status.VmRSS-50<<20, "VmRSS shrinks", shrunk.VmRSS, status.VmRSS)
 	expect(shrunk.VmHWM >= status.VmRSS, "VmHWM stays", shrunk.VmHWM, status.VmRSS)
 
@@ -209,8 +226,24 @@ func system() {
 	fields := strings.Fields(read("/proc/uptime"))
 	uptime, _ := strconv.ParseFloat(fields[0], 64)
 	expect(math.Abs(boot-uptime) < 2 && math.Abs(uptime-float64(info.Uptime)) < 10, "uptime", boot, uptime, info.Uptime)
-	load := must(fs.LoadAvg())
-	expect(load.Load1 >= 0 && load.Load1 < 64, "loadavg", load)
+	expect(second.ContextSwitches > first.ContextSwitches && second.IRQTotal > first.IRQTotal && second.ProcessCreated > 1 &&
+		second.ProcessesRunning >= 1, "stat: counts", second.ContextSwitches, second.IRQTotal, second.ProcessCreated)
+	pages := vmstat()
+	expect(pages["pgfault"] > 10 && pages["nr_free_pages"] > 1000, "vmstat", pages)
+	random := must(fs.KernelRandom())
+	expect(*random.EntropyAvaliable == 256 && *random.PoolSize == 256, "random", random)
+	files := strings.Fields(read("/proc/sys/fs/file-nr"))
+	held := must(os.Open("/dev/null"))
+	more := strings.Fields(read("/proc/sys/fs/file-nr"))
+	held.Close()
+	expect(len(more) == 3 && must(strconv.Atoi(more[0])) == must(strconv.Atoi(files[0]))+1, "file-nr", files, more)
+	var timex unix.Timex
+	state, err := unix.Adjtimex(&timex)
+	expect(err == nil && state == 5 && timex.Status == 64 && math.Abs(float64(timex.Time.Sec)-float64(time.Now().Unix())) < 2,
+		"adjtimex", state, err, timex)
+	timex.Modes = 1
+	_, err = unix.Adjtimex(&timex)
+	expect(err == unix.EPERM, "adjtimex: set", err)
 	var name syscall.Utsname
 	must(0, syscall.Uname(&name))
 	expect(read("/proc/sys/kernel/osrelease") == text(name.Release[:]), "osrelease")
@@ -235,7 +268,64 @@ func system() {
 	if runtime.NumCPU() > 1 {
 		online = fmt.Sprintf("0-%d", runtime.NumCPU()-1)
 	}
-	expect(read("/sys/devices/system/cpu/online") == online, "CPUs online", read("/sys/devices/system/cpu/online"))
+	for _, file := range []string{"online", "possible", "present"} {
+		expect(read("/sys/devices/system/cpu/"+file) == online, "CPUs "+file, read("/sys/devices/system/cpu/"+file))
+	}
+	expect(read("/sys/devices/system/cpu/offline") == "", "CPUs offline")
+	sys := must(sysfs.NewDefaultFS())
+	isolated, err := sys.IsolatedCPUs()
+	expect(err == nil && len(isolated) == 0, "CPUs isolated", isolated, err)
+	found := must(sys.CPUs())
+	expect(len(found) == runtime.NumCPU(), "CPUs", found)
+	for i, cpu := range found {
+		on, err := cpu.Online()
+		topology := must(cpu.Topology())
+		expect(on && err == nil && cpu.Number() == strconv.Itoa(i) && topology.PhysicalPackageID == strconv.Itoa(i), "CPU", cpu, on, err, topology)
+	}
+}
+
+// The averages follow what runs: here one thread, for as long as it takes to be seen.
+func load() {
+	fs := must(procfs.NewDefaultFS())
+	before := must(fs.LoadAvg())
+	burn(11 * time.Second)
+	after := must(fs.LoadAvg())
+	expect(after.Load1 > before.Load1+0.05 && after.Load1 < 2 && after.Load1 > after.Load5 && after.Load5 >= after.Load15, "loadavg",
+		before, after)
+	var info syscall.Sysinfo_t
+	must(0, syscall.Sysinfo(&info))
+	expect(math.Abs(float64(info.Loads[0])/65536-after.Load1) < 0.1, "sysinfo: loads", info.Loads, after)
+}
+
+// What disks have done, where there is one: it is read beside the cache.
+func disks() {
+	fs := must(blockdevice.NewDefaultFS())
+	before := must(fs.ProcDiskstats())
+	blocks := must(fs.SysBlockDevices())
+	expect(len(before) == 1 && len(blocks) == 1, "diskstats", before, blocks)
+	for i, disk := range before {
+		name := disk.DeviceName
+		file := must(os.Open("/dev/" + name))
+		must(io.ReadFull(file, make([]byte, 1<<20)))
+		file.Close()
+		after := must(fs.ProcDiskstats())[i]
+		expect(after.ReadSectors-disk.ReadSectors >= 2048 && after.ReadIOs > disk.ReadIOs, "diskstats", disk, after)
+		stat, _, err := fs.SysBlockDeviceStat(name)
+		expect(err == nil && stat.ReadSectors >= after.ReadSectors, "block: stat", stat, err)
+		size, err := strconv.Atoi(read("/sys/block/" + name + "/size"))
+		expect(err == nil && size == 4<<20/512, "block: size", size, err)
+		expect(vmstat()["pgpgin"] >= 1024, "vmstat: pgpgin")
+	}
+}
+
+// Procfs has no parser for this one.
+func vmstat() map[string]uint64 {
+	values := map[string]uint64{}
+	for _, line := range strings.Split(read("/proc/vmstat"), "\n") {
+		name, value, _ := strings.Cut(line, " ")
+		values[name] = must(strconv.ParseUint(value, 10, 64))
+	}
+	return values
 }
 
 func text(bytes []int8) string {
@@ -249,6 +339,12 @@ func text(bytes []int8) string {
 	return out.String()
 }
 
+func sendTo(network, address string) {
+	connection := must(net.Dial(network, address))
+	must(connection.Write([]byte{1}))
+	connection.Close()
+}
+
 // A connection to itself, and what /proc/net says of it.
 func network() {
 	fs := must(procfs.NewDefaultFS())
@@ -256,6 +352,23 @@ func network() {
 	interfaces := must(net.Interfaces())
 	expect(len(devices) == len(interfaces), "net/dev", devices)
 	before := devices["lo"].RxBytes
+	self := must(procfs.Self())
+	tcp := must(self.Snmp()).Tcp
+	classes := must(must(sysfs.NewDefaultFS()).NetClass())
+	expect(len(classes) == len(interfaces), "class/net", classes)
+	for _, one := range interfaces {
+		class, flags := classes[one.Name], uint64(0)
+		if one.Flags&net.FlagUp != 0 {
+			flags = unix.IFF_UP
+		}
+		expect(*class.IfIndex == int64(one.Index) && *class.MTU == int64(one.MTU) && *class.Carrier == 1 && class.OperState != "" &&
+			*class.Flags&unix.IFF_UP == int64(flags), "class/net", one.Name, class)
+		expect(one.HardwareAddr == nil || class.Address == one.HardwareAddr.String(), "class/net: address", class.Address)
+		link := must(os.Readlink("/sys/class/net/" + one.Name))
+		expect(strings.Contains(link, "/virtual/") == (one.Name == "lo"), "class/net: link", link)
+		_, err := strconv.Atoi(read("/sys/class/net/" + one.Name + "/statistics/rx_bytes"))
+		expect(err == nil, "class/net: statistics", err)
+	}
 	listener := must(net.Listen("tcp4", "127.0.0.1:0"))
 	client := must(net.Dial("tcp4", listener.Addr().String()))
 	server := must(listener.Accept())
@@ -280,6 +393,54 @@ func network() {
 		found = found || row.LocalPort == uint64(datagrams.LocalAddr().(*net.UDPAddr).Port)
 	}
 	expect(found, "net/udp")
+	sender := must(net.Dial("udp4", datagrams.LocalAddr().String()))
+	udp := must(self.Snmp()).Udp
+	must(sender.Write(make([]byte, 10)))
+	for _, row := range must(fs.NetUDP()) {
+		if row.LocalPort == uint64(datagrams.LocalAddr().(*net.UDPAddr).Port) {
+			expect(row.RxQueue >= 10 && row.Inode != 0, "net/udp: queue", row)
+		}
+	}
+	counts := must(self.Snmp())
+	expect(*counts.Udp.InDatagrams == *udp.InDatagrams+1 && *counts.Udp.OutDatagrams == *udp.OutDatagrams+1, "net/snmp: UDP", counts.Udp)
+	sender.Close()
+	sendTo("udp4", "127.0.0.1:9")
+	expect(*must(self.Snmp()).Udp.NoPorts == *udp.NoPorts+1, "net/snmp: no port")
+	expect(*counts.Tcp.ActiveOpens == *tcp.ActiveOpens+1 && *counts.Tcp.PassiveOpens == *tcp.PassiveOpens+1 &&
+		*counts.Tcp.CurrEstab == *tcp.CurrEstab+2 && *counts.Tcp.InSegs > *tcp.InSegs && *counts.Ip.InReceives > 0, "net/snmp: TCP", counts.Tcp)
+	six := must(self.Snmp6())
+	sendTo("udp6", "[::1]:9")
+	counts6 := must(self.Snmp6())
+	expect(*counts6.Udp6.NoPorts == *six.Udp6.NoPorts+1 && *counts6.Ip6.InReceives > *six.Ip6.InReceives, "net/snmp6", counts6)
+	_, err := self.Netstat()
+	expect(err == nil, "net/netstat", err)
+	sockets := must(fs.NetSockstat())
+	inUse := map[string]int{}
+	for _, protocol := range append(sockets.Protocols, must(fs.NetSockstat6()).Protocols...) {
+		inUse[protocol.Protocol] = protocol.InUse
+	}
+	expect(*sockets.Used >= 4 && inUse["TCP"] >= 3 && inUse["UDP"] >= 1, "net/sockstat", *sockets.Used, inUse)
+	softnet := must(fs.NetSoftnetStat())
+	expect(len(softnet) == runtime.NumCPU(), "net/softnet_stat", softnet)
+	_, err = fs.GatherARPEntries()
+	expect(err == nil, "net/arp", err)
+	routes := must(fs.NetRoute())
+	expect(len(routes) >= 1 && routes[0].Iface != "", "net/route", routes)
+	name := filepath.Join(os.TempDir(), "socket")
+	local := must(net.Listen("unix", name))
+	peer := must(net.Dial("unix", name))
+	accepted := must(local.Accept())
+	states := map[procfs.NetUNIXState]int{}
+	for _, row := range must(fs.NetUNIX()).Rows {
+		if row.Path == name {
+			states[row.State]++
+			expect(row.Type == 1 && (row.State == 3 || row.Flags == 1<<16), "net/unix", row)
+		}
+	}
+	expect(states[1] == 1 && states[3] == 1, "net/unix", states)
+	accepted.Close()
+	peer.Close()
+	local.Close()
 	loop := false
 	for _, line := range strings.Split(read("/proc/net/if_inet6"), "\n") {
 		loop = loop || strings.HasPrefix(line, "00000000000000000000000000000001 01 80 10 80") && strings.HasSuffix(line, " lo")
@@ -376,6 +537,8 @@ func prometheusClient() {
 func main() {
 	process()
 	system()
+	load()
+	disks()
 	network()
 	devices()
 	prometheusClient()
