@@ -25,6 +25,7 @@ struct group {
     uint32_t event_bytes;
     int32_t last_wd;
     struct wait_queue queue;
+    struct event overflow; /* what says that events were lost; in `events` once at most */
 };
 
 struct inotify_watch {
@@ -57,23 +58,22 @@ static void queue_event(struct group *group, int32_t wd, uint32_t mask, uint32_t
     const size_t unit = sizeof(struct inotify_event);
     struct event *last =
         list_empty(&group->events) ? NULL : list_entry(group->events.prev, struct event, node);
-    if (group->event_count >= INOTIFY_EVENTS_MAX) {
-        wd = -1;
-        mask = IN_Q_OVERFLOW;
-        cookie = 0;
-        length = 0;
-    }
     if (last != NULL && is_same(last, wd, mask, cookie, name, length)) {
         return;
     }
     size_t room = length == 0 ? 0 : (length + unit) / unit * unit;
-    struct event *event = kzalloc(sizeof(*event) + room);
-    if (event == NULL) {
-        return;
+    struct event *event =
+        group->event_count < INOTIFY_EVENTS_MAX ? kzalloc(sizeof(*event) + room) : NULL;
+    if (event != NULL) {
+        event->told =
+            (struct inotify_event){.wd = wd, .mask = mask, .cookie = cookie, .len = (uint32_t)room};
+        memcpy(event->name, name, length);
+    } else if (list_empty(&group->overflow.node)) {
+        event = &group->overflow;
+        room = 0;
+    } else {
+        return; /* the program will be told that some were lost */
     }
-    event->told =
-        (struct inotify_event){.wd = wd, .mask = mask, .cookie = cookie, .len = (uint32_t)room};
-    memcpy(event->name, name, length);
     list_push_back(&group->events, &event->node);
     group->event_count++;
     group->event_bytes += (uint32_t)(unit + room);
@@ -210,6 +210,13 @@ void inotify_gone(struct inode *inode)
 
 /* --- the descriptor --------------------------------------------------------------------------- */
 
+static void free_event(struct group *group, struct event *event)
+{
+    if (event != &group->overflow) {
+        kfree(event);
+    }
+}
+
 /* Takes the next event: NULL when there is none, or (with *full) none that fits. */
 static struct event *take_event(struct group *group, size_t room, bool *full)
 {
@@ -250,7 +257,7 @@ static long inotify_read(struct file *file, struct io_vector *io, uint64_t *offs
             size_t size = sizeof(event->told) + event->told.len;
             result = io_copy_to(io, &event->told, size);
             done += result == 0 ? (long)size : 0;
-            kfree(event);
+            free_event(group, event);
         } else if (done != 0) {
             break;
         } else if (full) {
@@ -291,7 +298,7 @@ static void inotify_release(struct file *file)
     while (!list_empty(&group->events)) {
         struct event *event = list_entry(group->events.next, struct event, node);
         list_remove(&event->node);
-        kfree(event);
+        free_event(group, event);
     }
     kfree(group);
     __atomic_sub_fetch(&group_count, 1, __ATOMIC_RELAXED);
@@ -320,6 +327,8 @@ static long inotify_create(uint32_t flags)
     }
     list_init(&group->watches);
     list_init(&group->events);
+    list_init(&group->overflow.node);
+    group->overflow.told = (struct inotify_event){.wd = -1, .mask = IN_Q_OVERFLOW};
     wait_queue_init(&group->queue);
     return file_create_fd(&inotify_operations, O_RDONLY | flags, group);
 }

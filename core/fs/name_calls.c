@@ -2,6 +2,7 @@
 /* System calls on names and attributes: the *at family and what is built like it. Owns the
  * process's umask. */
 #include <asm/statfs.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>
@@ -601,6 +602,9 @@ static int remove_locked(struct walk *walk, bool directory)
         result = is_directory ? -EISDIR : walk->slash ? -ENOTDIR : 0;
     }
     if (result == 0) {
+        /* One reference is enough, by which dentry_remove knows that nobody else has it. */
+        dentry_put(walk->dentry);
+        walk->dentry = NULL;
         result = dentry_remove(dentry);
     }
     dentry_put(dentry);
@@ -1271,17 +1275,19 @@ long sys_ftruncate(struct syscall_args *a)
 long sys_fallocate(struct syscall_args *a)
 {
     struct file *file;
+    const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE |
+                      FALLOC_FL_ZERO_RANGE | FALLOC_FL_INSERT_RANGE | FALLOC_FL_UNSHARE_RANGE;
     int64_t offset = (int64_t)a->arg[2], length = (int64_t)a->arg[3], end;
-    if (offset < 0 || length <= 0) {
-        return -EINVAL;
-    }
-    if (__builtin_add_overflow(offset, length, &end)) {
-        return -EFBIG;
-    }
     long result = fd_lookup((int)a->arg[0], &file);
     if (result == 0) {
-        if (!file_writable(file)) {
+        if (offset < 0 || length <= 0) {
+            result = -EINVAL;
+        } else if (((int)a->arg[1] & ~known) != 0) {
+            result = -EOPNOTSUPP;
+        } else if (!file_writable(file)) {
             result = -EBADF;
+        } else if (__builtin_add_overflow(offset, length, &end)) {
+            result = -EFBIG;
         } else if (file->operations->allocate == NULL) {
             bool pipe =
                 file->inode == NULL ? file->offset_lock == NULL : S_ISFIFO(file->inode->mode);

@@ -527,6 +527,12 @@ static void removed(struct dentry *dentry)
     }
 }
 
+/* Whether nobody but the caller has what was removed: no open file, and no other name. */
+static bool is_forgotten(const struct dentry *dentry)
+{
+    return dentry->inode->links == 0 && __atomic_load_n(&dentry->references, __ATOMIC_RELAXED) == 1;
+}
+
 int dentry_remove(struct dentry *dentry)
 {
     struct dentry *whiteout = NULL;
@@ -558,6 +564,9 @@ int dentry_remove(struct dentry *dentry)
     unlock_and_trim();
     changed(directory);
     removed(dentry);
+    if (dentry->inode->watches != NULL && is_forgotten(dentry)) {
+        inotify_gone(dentry->inode); /* on Linux, too, its own events come before the directory's */
+    }
     notify_name(dentry, IN_DELETE);
     return 0;
 }
@@ -639,6 +648,9 @@ int dentry_rename(struct dentry *dentry, struct dentry *parent, const char *name
     }
     if (target != NULL) {
         removed(target);
+        if (inode_is_directory(target->inode)) {
+            notify_self(target->inode, IN_ATTRIB); /* its links; rmdir does not tell of them */
+        }
     }
     notify_self(inode, IN_MOVE_SELF);
     return 0;

@@ -6,6 +6,8 @@
 #include <linux/fs.h>
 #include <linux/openat2.h>
 
+#include "core/fs/inode.h"
+#include "core/fs/notify.h"
 #include "fs_machine.h"
 
 #define AT ((uint64_t)AT_FDCWD)
@@ -676,6 +678,32 @@ static void test_no_memory(void)
     }
 }
 
+/* An event for which there is no memory is not lost without a word. */
+static void test_lost_event(void)
+{
+    struct inotify_event event;
+    struct dentry *dentry;
+    uint64_t fd = (uint64_t)CALL(inotify_init1, IN_NONBLOCK);
+    CHECK_CALL(0, make_directory("/m"));
+    long watch = CALL(inotify_add_watch, fd, P("/m"), IN_ATTRIB | IN_ACCESS);
+    CHECK_CALL(0, path_dentry(P("/m"), 0, &dentry));
+    for (int round = 0; round < 2; round++) {
+        CHECK_CALL(0, CALL(chmod, P("/m"), 0700));
+        machine_fail_after = 0;
+        inotify_self(dentry->inode, IN_ACCESS);
+        inotify_self(dentry->inode, IN_ATTRIB);
+        machine_fail_after = -1;
+        CHECK_CALL(sizeof(event), CALL(read, fd, P(&event), sizeof(event)));
+        CHECK(event.wd == watch && event.mask == (IN_ATTRIB | IN_ISDIR), "mask %#x", event.mask);
+        CHECK_CALL(sizeof(event), CALL(read, fd, P(&event), sizeof(event)));
+        CHECK(event.wd == -1 && event.mask == IN_Q_OVERFLOW, "mask %#x", event.mask);
+        CHECK_CALL(-EAGAIN, CALL(read, fd, P(&event), sizeof(event)));
+    }
+    dentry_put(dentry);
+    CHECK_CALL(0, CALL(close, fd));
+    CHECK_CALL(0, CALL(rmdir, P("/m")));
+}
+
 int main(void)
 {
     machine_init();
@@ -692,5 +720,6 @@ int main(void)
     test_locks();
     test_special();
     test_no_memory();
+    test_lost_event();
     return 0;
 }

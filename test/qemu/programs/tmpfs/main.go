@@ -26,6 +26,9 @@ const (
 	seekHole    = 4
 	keepSize    = 1
 	punchHole   = 2
+	zeroRange   = 16
+	noReplace   = 1
+	exchange    = 2
 	ofdGetlk    = 36
 	ofdSetlk    = 37
 )
@@ -123,6 +126,23 @@ func temporary() {
 		uintptr(unsafe.Pointer(to)), 0x400, 0)))
 	content, err := os.ReadFile(path("linked"))
 	show("linked", string(content), err, stat("linked").Nlink)
+	empty, _ := syscall.BytePtrFromString("")
+	again, _ := syscall.BytePtrFromString(path("again"))
+	show("link it by its descriptor", errno(syscall.Syscall6(syscall.SYS_LINKAT, uintptr(fd), uintptr(unsafe.Pointer(empty)), uintptr(at),
+		uintptr(unsafe.Pointer(again)), atEmptyPath, 0)), stat("linked").Nlink)
+	show("link over", errno(syscall.Syscall6(syscall.SYS_LINKAT, uintptr(fd), uintptr(unsafe.Pointer(empty)), uintptr(at),
+		uintptr(unsafe.Pointer(again)), atEmptyPath, 0)))
+	must(syscall.Unlink(path("linked")))
+	must(syscall.Unlink(path("again")))
+	must(syscall.Fstat(fd, &s))
+	show("unlinked again", s.Nlink, errno(syscall.Syscall6(syscall.SYS_LINKAT, uintptr(at), uintptr(unsafe.Pointer(from)), uintptr(at),
+		uintptr(unsafe.Pointer(to)), 0x400, 0)))
+	_, err = syscall.Open(path("a"), oTmpfile|syscall.O_RDWR, 0o600)
+	show("tmpfile in a file", err)
+	_, err = syscall.Open(path("none"), oTmpfile|syscall.O_RDWR, 0o600)
+	show("tmpfile in nothing", err)
+	_, err = syscall.Open(folder, 0x400000|syscall.O_RDWR, 0o600)
+	show("half of the flag", err)
 	_, err = syscall.Open(folder, oTmpfile|syscall.O_RDONLY, 0o600)
 	show("read-only tmpfile", err)
 	fd, err = syscall.Open(folder, oTmpfile|syscall.O_RDWR|syscall.O_EXCL, 0o600)
@@ -159,6 +179,22 @@ func renames() {
 	show("rmdir dot", syscall.Rmdir(path("d1/.")))
 	must(syscall.Link(path("r2"), path("r3")))
 	show("hard links", stat("r2").Nlink, stat("r2").Ino == stat("r3").Ino)
+	rename2 := func(from, to string, flags uintptr) any {
+		old, _ := syscall.BytePtrFromString(path(from))
+		new, _ := syscall.BytePtrFromString(path(to))
+		at := atFdcwd
+		return errno(syscall.Syscall6(316, uintptr(at), uintptr(unsafe.Pointer(old)), uintptr(at), uintptr(unsafe.Pointer(new)), flags, 0))
+	}
+	must(os.WriteFile(path("x1"), []byte("first"), 0o644))
+	must(os.Mkdir(path("x2"), 0o755))
+	show("no replace", rename2("x1", "x2", noReplace), rename2("x1", "x1", noReplace), rename2("x1", "x3", noReplace), names("."))
+	show("exchange", rename2("x3", "x2", exchange), stat("x2").Size, stat("x3").Nlink, rename2("x2", "x2", exchange))
+	show("exchange with nothing", rename2("x2", "x9", exchange), rename2("x9", "x2", exchange))
+	show("exchange below itself", rename2("x3", "d1/sub", exchange), names("d1"), rename2("d1", "d1/sub", exchange))
+	show("other flags", rename2("x2", "x4", noReplace|exchange), rename2("x2", "x4", 8), rename2("x2", "d1", noReplace|exchange))
+	must(syscall.Rmdir(path("x3")))
+	must(syscall.Unlink(path("x2")))
+	must(os.MkdirAll(path("x3"), 0o755))
 	show("between names of one file", syscall.Rename(path("r2"), path("r3")), names("."))
 	show("link over", syscall.Link(path("r2"), path("r3")))
 	show("link a folder", syscall.Link(path("d1"), path("d3")))
@@ -208,6 +244,13 @@ func sparse() {
 	show("nothing", syscall.Fallocate(fd, 0, 0, 0))
 	show("negative", syscall.Fallocate(fd, 0, -1, 5))
 	show("too large", syscall.Ftruncate(fd, -1), syscall.Fallocate(fd, 0, 1<<62, 1<<62))
+	for _, mode := range []uint32{8, 32, 64, 64 | keepSize, 128, keepSize | punchHole | zeroRange} {
+		show("mode", mode, syscall.Fallocate(fd, mode, 1<<20+100, 5000), stat("sparse").Size, stat("sparse").Blocks)
+	}
+	show("unaligned", syscall.Fallocate(fd, 8, 1, 4096), syscall.Fallocate(fd, 32, 4096, 1))
+	onlyRead := open("sparse", syscall.O_RDONLY)
+	show("allocate for a reader", syscall.Fallocate(onlyRead, 0, 0, 1), syscall.Fallocate(onlyRead, 1<<20, 0, 1))
+	show("allocate a folder", syscall.Fallocate(open(".", syscall.O_RDONLY), 0, 0, 1))
 	must(syscall.Ftruncate(fd, 0))
 	show("cut", stat("sparse").Blocks, extents(fd, 0))
 	n, err = syscall.Pread(fd, piece, 0)

@@ -75,16 +75,10 @@ func names(mask uint32) string {
 	return strings.Join(words, "|")
 }
 
-func label(line string) string { return line[:strings.Index(line, ":")] }
-
-// Show prints all that has happened since the last time, watch by watch: which of two watches is told
-// first of the same removal is not promised.
+// Show prints all that has happened since the last time, in its order.
 func show(what string) {
 	var lines []string
-	defer func() {
-		sort.SliceStable(lines, func(i, j int) bool { return label(lines[i]) < label(lines[j]) })
-		fmt.Println(what + ":\n" + strings.Join(lines, "\n"))
-	}()
+	defer func() { fmt.Println(what + ":\n" + strings.Join(lines, "\n")) }()
 	cookies := map[uint32]int{}
 	buffer := make([]byte, 4096)
 	for {
@@ -171,6 +165,21 @@ func folders() {
 	show("remove a folder")
 	must(os.RemoveAll(path("one")))
 	show("remove another")
+	must(os.Mkdir(path("four"), 0o755))
+	must(os.Mkdir(path("five"), 0o755))
+	watch("five", allEvents)
+	watch("four", allEvents)
+	show("two more")
+	must(syscall.Rename(path("four"), path("five")))
+	show("rename a folder over another")
+	must(os.Remove(path("five")))
+	write("g", "")
+	must(os.Link(path("g"), path("h")))
+	watch("g", allEvents)
+	show("a file of two names")
+	must(os.Remove(path("g")))
+	must(os.Remove(path("h")))
+	show("remove both")
 }
 
 func flags() {
