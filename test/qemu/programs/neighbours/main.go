@@ -5,10 +5,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -38,10 +40,16 @@ func main() {
 		family = netlink.FAMILY_V6
 	}
 	fmt.Println("before:", find(link.Attrs().Index, family, address) != nil)
-	connection := must(net.Dial("udp", net.JoinHostPort(os.Args[2], "9")))
+	end := time.Now().Add(20 * time.Second)
+	connection, err := net.Dial("udp", net.JoinHostPort(os.Args[2], "9"))
+	for errors.Is(err, syscall.ENETUNREACH) && time.Now().Before(end) { // no address of its own yet
+		time.Sleep(10 * time.Millisecond)
+		connection, err = net.Dial("udp", net.JoinHostPort(os.Args[2], "9"))
+	}
+	must(connection, err)
 	must(connection.Write([]byte("hello")))
 	var one *netlink.Neigh
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for ; time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		one = find(link.Attrs().Index, family, address)
 		if one != nil && one.State == netlink.NUD_REACHABLE {
 			break
