@@ -74,6 +74,17 @@ def test_network(lab, domain, cpus):
     check_end(lab, d)
 
 
+def test_datagrams(lab, domain, binary):
+    """UDP with a program in dom0: of one frame, of several pages, and in fragments."""
+    client = lab.share(binary("network"))
+    client.chmod(0o755)
+    line = f"ip={GUEST}/24 ip6=fd00::2/64 -- echo"
+    d = domain("network", "-m", 128, "--smp", 2, line=line, more=VIF)
+    d.expect("echoing")
+    assert lab.command(f"/job/{client.name} datagrams {GUEST} fd00::2") == "all answered\n"
+    assert d.end() == "poweroff" and d.exit_status == 0
+
+
 def test_network_with_loss(lab, domain):
     """What is sent again is complete and in its place, up to the end."""
     d = serve(domain, 2)

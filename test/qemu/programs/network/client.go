@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -157,6 +158,58 @@ func echoServer() {
 	}
 }
 
+const echoPort = 7777
+
+// answer sends datagrams back with the same bytes, until one says that it shall end.
+func answer() {
+	c := must(net.ListenPacket("udp", fmt.Sprint(":", echoPort)))
+	fmt.Println("echoing")
+	b := make([]byte, 1<<16)
+	for {
+		n, from, err := c.ReadFrom(b)
+		want(err == nil, "%v", err)
+		must(c.WriteTo(b[:n], from))
+		if string(b[:n]) == "end" {
+			return
+		}
+	}
+}
+
+// datagramsTo has an echo server answer at each of the hosts: datagrams of all sizes, also larger than a
+// frame, and several at a time; the last one ends it.
+func datagramsTo(hosts []string) {
+	exchange := func(c net.Conn, size, count int) {
+		for i := range count {
+			b := bytes.Repeat([]byte{byte(i)}, size)
+			must(c.Write(b))
+		}
+		seen := make([]bool, count)
+		for range count {
+			b := make([]byte, 1<<16)
+			c.SetReadDeadline(time.Now().Add(30 * time.Second))
+			n := must(c.Read(b))
+			want(n == size && bytes.Count(b[:n], b[:1]) == n, "%d bytes for %d", n, size)
+			if size != 0 {
+				want(!seen[b[0]], "datagram %d came twice", b[0])
+				seen[b[0]] = true
+			}
+		}
+	}
+	for _, host := range hosts {
+		c := must(net.Dial("udp", net.JoinHostPort(host, fmt.Sprint(echoPort))))
+		for _, size := range []int{0, 1, 100, 1452, 1472, 1473, 2960, 4095, 4096, 4097, 9000, 33000, 65507} {
+			exchange(c, size, 1)
+		}
+		for range 20 {
+			exchange(c, 1000, 16)
+		}
+		c.Close()
+	}
+	c := must(net.Dial("udp", net.JoinHostPort(hosts[0], fmt.Sprint(echoPort))))
+	must(c.Write([]byte("end")))
+	fmt.Println("all answered")
+}
+
 // command runs what the arguments name.
 func command(words []string) {
 	switch words[0] {
@@ -178,6 +231,10 @@ func command(words []string) {
 		echoServer()
 	case "addresses":
 		addresses()
+	case "echo":
+		answer()
+	case "datagrams":
+		datagramsTo(words[1:])
 	default:
 		io.WriteString(os.Stderr, "no such command\n")
 		os.Exit(2)
