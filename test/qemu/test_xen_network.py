@@ -78,7 +78,7 @@ def test_datagrams(lab, domain, binary):
     """UDP with a program in dom0: of one frame, of several pages, and in fragments."""
     client = lab.share(binary("network"))
     client.chmod(0o755)
-    line = f"ip={GUEST}/24 ip6=fd00::2/64 -- echo"
+    line = f"ip={GUEST}/24 ip6=fd00::2/64 -- answer"
     d = domain("network", "-m", 128, "--smp", 2, line=line, more=VIF)
     d.expect("echoing")
     assert lab.command(f"/job/{client.name} datagrams {GUEST} fd00::2") == "all answered\n"

@@ -197,7 +197,11 @@ func datagramsTo(hosts []string) {
 	}
 	for _, host := range hosts {
 		c := must(net.Dial("udp", net.JoinHostPort(host, fmt.Sprint(echoPort))))
-		for _, size := range []int{0, 1, 100, 1452, 1472, 1473, 2960, 4095, 4096, 4097, 9000, 33000, 65507} {
+		largest := 65507
+		if strings.Contains(host, ":") {
+			largest = 65487 // a packet here is at most 65535 bytes, header and all
+		}
+		for _, size := range []int{0, 1, 100, 1452, 1472, 1473, 2960, 4095, 4096, 4097, 9000, 33000, largest} {
 			exchange(c, size, 1)
 		}
 		for range 20 {
@@ -231,7 +235,7 @@ func command(words []string) {
 		echoServer()
 	case "addresses":
 		addresses()
-	case "echo":
+	case "answer":
 		answer()
 	case "datagrams":
 		datagramsTo(words[1:])
