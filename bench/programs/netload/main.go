@@ -151,7 +151,14 @@ func (e exchange) load() {
 			length = e.answerLength(c)
 		}
 		answer := make([]byte, length)
-		once = append(once, func() error { return e.once(c, answer) })
+		once = append(once, func() error {
+			err := e.once(c, answer)
+			if err != nil { // what is still to come on this connection is no answer to the next request
+				c.Close()
+				c = dial("8080")
+			}
+			return err
+		})
 	}
 	load(once)
 }
