@@ -17,7 +17,9 @@
 
 #define DHCP_PATIENCE_NS 10000000000ull /* the program starts without an address after this */
 
-static ip_addr_t servers[DNS_MAX_SERVERS]; /* what was announced */
+#define SERVERS_MAX (LWIP_DHCP6_DNS_FIRST + DNS_MAX_SERVERS)
+
+static ip_addr_t servers[SERVERS_MAX]; /* what was announced */
 static ip6_addr_t gateway6;
 static struct wait_queue address_queue; /* notified when an address comes */
 
@@ -25,12 +27,24 @@ static struct wait_queue address_queue; /* notified when an address comes */
  * ---------------------------------------------------------------------------------
  */
 
+/* Router advertisements and DHCPv6 may name the same server. */
+static bool is_known_before(unsigned index)
+{
+    for (unsigned i = 0; i < index; i++) {
+        if (ip_addr_eq(&servers[i], &servers[index])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void report_servers(int family)
 {
-    struct net_address list[DNS_MAX_SERVERS];
+    struct net_address list[SERVERS_MAX];
     unsigned count = 0;
-    for (unsigned i = 0; i < DNS_MAX_SERVERS; i++) {
-        if (ip_addr_isany(&servers[i]) || IP_IS_V6(&servers[i]) != (family == AF_INET6)) {
+    for (unsigned i = 0; i < SERVERS_MAX; i++) {
+        if (ip_addr_isany(&servers[i]) || IP_IS_V6(&servers[i]) != (family == AF_INET6) ||
+            is_known_before(i)) {
             continue;
         }
         list[count].family = (uint8_t)family;
@@ -46,7 +60,7 @@ static void report_servers(int family)
 void dns_setserver(uint8_t index, const struct ip_addr *address)
 {
     ip_addr_t none = {0};
-    if (index >= DNS_MAX_SERVERS) {
+    if (index >= SERVERS_MAX) {
         return;
     }
     int before = IP_IS_V6(&servers[index]) ? AF_INET6 : AF_INET;
@@ -61,7 +75,7 @@ void dns_setserver(uint8_t index, const struct ip_addr *address)
 const struct ip_addr *dns_getserver(uint8_t index)
 {
     static const ip_addr_t none;
-    return index < DNS_MAX_SERVERS ? &servers[index] : &none;
+    return index < SERVERS_MAX ? &servers[index] : &none;
 }
 
 /* --- interfaces

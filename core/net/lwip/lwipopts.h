@@ -76,7 +76,9 @@
 #define LWIP_ACD 0
 #define LWIP_DHCP_MAX_DNS_SERVERS DNS_MAX_SERVERS
 #define LWIP_DNS 0
-#define DNS_MAX_SERVERS 3
+#define DNS_MAX_SERVERS 3 /* of DHCP, of router advertisements, of DHCPv6: in this order */
+#define LWIP_ND6_DNS_FIRST DNS_MAX_SERVERS
+#define LWIP_DHCP6_DNS_FIRST (2 * DNS_MAX_SERVERS)
 
 /* IPv6. */
 #define LWIP_IPV6 1
