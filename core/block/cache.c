@@ -461,9 +461,10 @@ void cache_update(struct block_device *device, uint64_t offset, const void *byte
         struct cached_page *page = lookup(device, offset >> PAGE_SHIFT);
         if (page != NULL) {
             /* One that is being read may get what was there before the write. */
-            if (block_wait(&page->state) == 0 && from != NULL) {
+            bool readable = block_wait(&page->state) == 0;
+            if (readable && from != NULL) {
                 memcpy(cached_bytes(page) + within, from, piece);
-            } else if (from == NULL) {
+            } else if (readable) {
                 memset(cached_bytes(page) + within, 0, piece);
             }
             cache_put(page);

@@ -155,11 +155,7 @@ static void show_stat_of(struct text *text, long tid)
 {
     struct thread_view thread;
     struct vm_usage usage;
-    uint64_t faults = 0, major_faults = 0; /* of the process: there is no other */
-    for (unsigned id = 0; id < hal_cpu_count(); id++) {
-        faults += cpu_by_id(id)->counts.faults;
-        major_faults += cpu_by_id(id)->counts.major_faults;
-    }
+    uint64_t major_faults, faults = proc_faults(&major_faults); /* there is no other process */
     view_of(tid, &thread);
     vm_usage(&usage);
     /* proc(5), /proc/pid/stat: the 52 fields in order. All time counts as the program's, none as

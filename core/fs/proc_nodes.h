@@ -31,6 +31,9 @@ void proc_show_version(struct text *text, long argument);
 void proc_show_file_systems(struct text *text, long argument);
 extern const struct proc_node proc_sys_directory;
 
+/* Page faults since the start, and of those (*major) the ones that waited for a disk. */
+uint64_t proc_faults(uint64_t *major);
+
 /* All CPUs, as "0-3", and a line's end. */
 void proc_show_cpus(struct text *text, long argument);
 

@@ -117,16 +117,22 @@ void proc_show_loadavg(struct text *text, long argument)
     text_put(text, "%u/%u %d\n", cpu_active_threads(), thread_count(), PROCESS_ID);
 }
 
+uint64_t proc_faults(uint64_t *major)
+{
+    uint64_t faults = *major = 0;
+    for (unsigned id = 0; id < hal_cpu_count(); id++) {
+        faults += cpu_by_id(id)->counts.faults;
+        *major += cpu_by_id(id)->counts.major_faults;
+    }
+    return faults;
+}
+
 void proc_show_vmstat(struct text *text, long argument)
 {
     struct vm_usage usage;
-    uint64_t faults = 0, major_faults = 0, sectors[2] = {0};
+    uint64_t major_faults, faults = proc_faults(&major_faults), sectors[2] = {0};
     (void)argument;
     vm_usage(&usage);
-    for (unsigned id = 0; id < hal_cpu_count(); id++) {
-        faults += cpu_by_id(id)->counts.faults;
-        major_faults += cpu_by_id(id)->counts.major_faults;
-    }
     for (struct block_device *device = block_devices; device != NULL; device = device->next) {
         struct block_stats stats;
         block_stats(device, &stats);

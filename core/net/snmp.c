@@ -90,7 +90,7 @@ static struct udp_totals udp_totals(int family)
 
 static ull pages(ull bytes)
 {
-    return (bytes + 4095) / 4096;
+    return (bytes + PAGE_SIZE - 1) / PAGE_SIZE;
 }
 
 void net_show_sockstat(struct text *text, long argument)

@@ -236,7 +236,8 @@ static bool next_of_kind(long *index, char name[PROC_NAME_MAX], bool loopback)
     for (int at = (int)*index; interface_next(at, &interface); at = interface.index + 1) {
         if (is_loopback(&interface) == loopback) {
             *index = interface.index;
-            return next_interface(index, name);
+            format(name, PROC_NAME_MAX, "%s", interface.name);
+            return true;
         }
     }
     return false;

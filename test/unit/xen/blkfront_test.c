@@ -797,17 +797,8 @@ static void play_step(const char *word)
         blkfront_connect(&bus);
         fake_back_end = NULL;
         asleep = false;
-    } else if (strcmp(word, "suspend") == 0 && disk != NULL && !asleep) {
-        xenbus_suspend();
-        asleep = true;
-    } else if (strcmp(word, "cancelled") == 0 && asleep) {
-        xenbus_resume(true);
-        asleep = false;
-    } else if (strcmp(word, "restore") == 0 && asleep) {
-        memset(fake_grants, 0, sizeof(fake_grants));
-        xenbus_resume(false);
-        fake_store_run();
-        asleep = false;
+    } else if (disk != NULL && fake_suspend_step(word, &asleep)) {
+        return;
     } else if (disk != NULL) {
         play_on_rings(word);
     }

@@ -97,15 +97,6 @@ unsigned fake_granted_count(void)
     return count;
 }
 
-int event_bind(uint32_t port, unsigned cpu, event_handler *handler, void *context)
-{
-    (void)port;
-    (void)cpu;
-    (void)handler;
-    (void)context;
-    return 0;
-}
-
 /* --- the tree --------------------------------------------------------------------------------- */
 
 #define NODES 128
@@ -169,7 +160,6 @@ uint64_t fake_store_number(const char *path)
 /* --- the daemon: it has its turn whenever the client sleeps ----------------------------------- */
 
 static struct xenstore_interface interface;
-static struct thread own_thread;
 static uint64_t now;
 
 static void send_answer(uint32_t type, uint32_t number, const void *payload, size_t length)
@@ -291,44 +281,6 @@ uint64_t hal_clock_monotonic(void)
     return ++now;
 }
 
-void thread_prepare_sleep(enum thread_state state)
-{
-    (void)state;
-}
-
-void thread_cancel_sleep(void)
-{
-}
-
-void thread_wake(struct thread *thread)
-{
-    (void)thread;
-}
-
-int thread_create(struct thread **out, const char *name, void (*entry)(void *), void *argument)
-{
-    (void)name;
-    (void)entry;
-    (void)argument;
-    *out = &own_thread;
-    return 0;
-}
-
-void thread_start(struct thread *thread)
-{
-    (void)thread;
-}
-
-void thread_discard(struct thread *thread)
-{
-    (void)thread;
-}
-
-void thread_exit(void)
-{
-    abort();
-}
-
 static bool is_never(void *context)
 {
     (void)context;
@@ -338,6 +290,26 @@ static bool is_never(void *context)
 void fake_store_run(void)
 {
     xenstore_wait(is_never, NULL, 1);
+}
+
+bool fake_suspend_step(const char *word, bool *asleep)
+{
+    bool cancelled = strcmp(word, "cancelled") == 0;
+    if (!*asleep && strcmp(word, "suspend") == 0) {
+        xenbus_suspend();
+    } else if (*asleep && (cancelled || strcmp(word, "restore") == 0)) {
+        if (!cancelled) {
+            memset(fake_grants, 0, sizeof(fake_grants));
+        }
+        xenbus_resume(cancelled);
+        if (!cancelled) {
+            fake_store_run();
+        }
+    } else {
+        return false;
+    }
+    *asleep = !*asleep;
+    return true;
 }
 
 void fake_reset(void)

@@ -22,6 +22,10 @@ uint64_t fake_store_number(const char *path); /* 0: there is none */
 /* Runs the watches that have something to tell, until all is quiet. */
 void fake_store_run(void);
 
+/* The steps of a script that suspend the domain and wake it up, which it may be: whether `word` was
+ * one of them, and in its place. */
+bool fake_suspend_step(const char *word, bool *asleep);
+
 /* Has its turn when all is quiet: whether it has done something. May be NULL. */
 extern bool (*fake_back_end)(void);
 

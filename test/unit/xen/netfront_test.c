@@ -707,17 +707,8 @@ static void play_step(const char *word)
         fake_back_end = script_connects;
         netfront_connect(&bus);
         fake_back_end = NULL;
-    } else if (strcmp(word, "suspend") == 0 && net != NULL && !asleep) {
-        xenbus_suspend();
-        asleep = true;
-    } else if (strcmp(word, "cancelled") == 0 && asleep) {
-        xenbus_resume(true);
-        asleep = false;
-    } else if (strcmp(word, "restore") == 0 && asleep) {
-        memset(fake_grants, 0, sizeof(fake_grants));
-        xenbus_resume(false);
-        fake_store_run();
-        asleep = false;
+    } else if (net != NULL && fake_suspend_step(word, &asleep)) {
+        return;
     } else if (script_number(word, "queue:", &number) && net != NULL) {
         queue_index = (unsigned)number % net->device.queue_count;
     } else if (net != NULL) {

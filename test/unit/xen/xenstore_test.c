@@ -12,7 +12,6 @@
 __asm__(".globl xen_hypercall\nxen_hypercall: xorl %eax, %eax\nret");
 
 static struct xenstore_interface ring;
-static struct thread own_thread;
 static uint64_t now;
 static bool (*daemon_turn)(void); /* whether it has done something */
 static unsigned changes;
@@ -24,57 +23,10 @@ uint64_t hal_clock_monotonic(void)
     return now += 1000000; /* it waits for seconds, and the test does not */
 }
 
-void thread_prepare_sleep(enum thread_state state)
-{
-    (void)state;
-}
-
-void thread_cancel_sleep(void)
-{
-}
-
 int thread_sleep(uint64_t deadline)
 {
     (void)deadline;
     return daemon_turn() ? 0 : -ETIMEDOUT;
-}
-
-void thread_wake(struct thread *thread)
-{
-    (void)thread;
-}
-
-int thread_create(struct thread **out, const char *name, void (*entry)(void *), void *argument)
-{
-    (void)name;
-    (void)entry;
-    (void)argument;
-    *out = &own_thread;
-    return 0;
-}
-
-void thread_start(struct thread *thread)
-{
-    (void)thread;
-}
-
-void thread_discard(struct thread *thread)
-{
-    (void)thread;
-}
-
-void thread_exit(void)
-{
-    abort();
-}
-
-int event_bind(uint32_t port, unsigned cpu, event_handler *handler, void *context)
-{
-    (void)port;
-    (void)cpu;
-    (void)handler;
-    (void)context;
-    return 0;
 }
 
 void *kzalloc(size_t size)
