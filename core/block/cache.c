@@ -17,6 +17,7 @@
 #define MIN_BUCKETS 256u
 #define MAX_BUCKETS ((PAGE_SIZE << PAGE_MAX_ORDER) / sizeof(struct cached_page *))
 #define FIRST_WINDOW 8u
+#define EVICT_STEPS 64u   /* buckets looked at for a new page's sake */
 #define REQUEST_PAGES 64u /* in one request, when the device takes that many */
 
 /* A read of pages that follow each other. */
@@ -170,11 +171,12 @@ static bool is_unused(struct cached_page *page, const void *context)
     return !__atomic_exchange_n(&page->used, false, __ATOMIC_RELAXED);
 }
 
-/* Gives about `wanted` pages back; fewer when the others are in use. Any context. */
-static size_t evict(size_t wanted)
+/* Looks at up to `steps` buckets and gives about `wanted` pages back; fewer when the others are in
+ * use. Any context. */
+static size_t evict(size_t wanted, uint64_t steps)
 {
     size_t freed = 0;
-    for (uint64_t steps = 2ull * bucket_mask + 2; steps != 0 && freed < wanted; steps--) {
+    for (; steps != 0 && freed < wanted; steps--) {
         if (__atomic_load_n(&cached, __ATOMIC_RELAXED) == 0) {
             break;
         }
@@ -186,7 +188,8 @@ static size_t evict(size_t wanted)
 
 static size_t shrink(void)
 {
-    return evict(__atomic_load_n(&cached, __ATOMIC_RELAXED) / 8 + 32);
+    /* Twice round: the first time a page may have been used. */
+    return evict(__atomic_load_n(&cached, __ATOMIC_RELAXED) / 8 + 32, 2ull * bucket_mask + 2);
 }
 
 uint64_t cache_pages(void)
@@ -286,13 +289,14 @@ static void read_submit(struct cache_read *read)
     block_submit(device, request);
 }
 
-/* A page that is not in the table yet. While little memory is left, the cache lives from its own.
- */
+/* A page that is not in the table yet. While little memory is left, the cache lives from its own,
+ * as far as a short look finds any: where all are mapped, a long one for each page would be the
+ * work. */
 static struct cached_page *page_new(struct block_device *device, uint64_t index)
 {
     if (!page_is_plentiful(page_total() / 16) &&
         __atomic_load_n(&cached, __ATOMIC_RELAXED) > page_total() / 32) {
-        evict(1);
+        evict(1, EVICT_STEPS);
     }
     struct cached_page *page = kmalloc(sizeof(*page));
     uint64_t physical = page != NULL ? page_alloc(0, 0) : 0;

@@ -67,7 +67,7 @@ static void put_cpu_time(struct text *text, const char *name, uint64_t now, uint
 
 static uint64_t stolen_from(const struct cpu *cpu)
 {
-    return cpu->hal.stolen_ns != NULL ? *cpu->hal.stolen_ns : 0;
+    return __atomic_load_n(&cpu->stolen_ns, __ATOMIC_RELAXED) + cpu_stolen_lately(cpu);
 }
 
 void proc_show_stat(struct text *text, long argument)

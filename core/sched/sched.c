@@ -303,11 +303,25 @@ void sched_finish_switch(void)
     }
 }
 
-static void account(struct thread *thread, uint64_t now)
+/* Accounts what others have taken from this CPU: ns, as much as is new. */
+static uint64_t take_stolen(struct cpu *cpu)
 {
-    thread->run_ns += now - thread->started_ns;
+    if (cpu->hal.stolen_ns == NULL) {
+        return 0;
+    }
+    uint64_t now = *cpu->hal.stolen_ns, seen = cpu->stolen_seen;
+    uint64_t stolen = now > seen ? now - seen : 0;
+    __atomic_store_n(&cpu->stolen_seen, now, __ATOMIC_RELAXED);
+    __atomic_store_n(&cpu->stolen_ns, cpu->stolen_ns + stolen, __ATOMIC_RELAXED);
+    return stolen;
+}
+
+void sched_account(uint64_t now)
+{
+    struct thread *thread = current_thread();
+    uint64_t since = thread->started_ns + take_stolen(this_cpu());
+    thread->run_ns += now > since ? now - since : 0;
     thread->started_ns = now;
-    cpu_timer_account(thread);
 }
 
 /* Interrupts masked; `next` is off every run queue. `requeue`: the current thread is still
@@ -316,7 +330,8 @@ static void switch_to(struct cpu *cpu, struct thread *next, bool requeue)
 {
     struct thread *previous = current_thread();
     uint64_t now = hal_clock_monotonic();
-    account(previous, now);
+    sched_account(now);
+    cpu_timer_account(previous);
     next->started_ns = now;
     cpu->switched_ns = now;
     cpu->counts.switches++;
@@ -495,7 +510,8 @@ void core_timer_expired(void)
     timer_run(&cpu->timers);
     uint64_t now = hal_clock_monotonic();
     if (thread != cpu->idle) {
-        account(thread, now);
+        sched_account(now);
+        cpu_timer_account(thread);
         cpu_timer_tick(thread);
     }
     if (cpu->slice_end <= now) {
@@ -565,34 +581,28 @@ static void pass_on(void)
     }
 }
 
-/* The time that others have taken from the CPU since `*seen`, which is brought up to date; ns. */
-static uint64_t stolen_since(const struct cpu *cpu, uint64_t *seen)
-{
-    uint64_t now = cpu->hal.stolen_ns != NULL ? *cpu->hal.stolen_ns : 0;
-    uint64_t stolen = now - *seen;
-    *seen = now;
-    return stolen;
-}
-
 /* docs/locking.md has the argument why no thread waits while a CPU idles that may run it. */
 _Noreturn static void idle_loop(void)
 {
     struct cpu *cpu = this_cpu();
     uint64_t bit = 1ull << cpu->hal.id;
     bool poll = false;
-    uint64_t stolen = 0;
+    uint64_t stolen_before = 0;
     for (;;) {
         hal_irq_disable();
         __atomic_store_n(&cpu->polling, true, __ATOMIC_SEQ_CST);
         __atomic_or_fetch(&idle_cpus, bit, __ATOMIC_SEQ_CST);
         struct thread *next = pick_next(cpu);
         if (next == NULL) {
+            (void)take_stolen(cpu);
             uint64_t before = hal_clock_monotonic();
             __atomic_store_n(&cpu->idle_since, before, __ATOMIC_RELEASE);
             wait_for_work(cpu, bit, poll);
-            uint64_t idle_ns = hal_clock_monotonic() - before;
+            uint64_t waited = hal_clock_monotonic() - before, stolen = take_stolen(cpu);
+            uint64_t idle_ns = waited > stolen ? waited - stolen : 0;
             /* Where CPUs are scarce, what looks out for work takes from who has some. */
-            bool scarce = stolen_since(cpu, &stolen) > IDLE_POLL_NS;
+            bool scarce = cpu->stolen_ns - stolen_before > IDLE_POLL_NS;
+            stolen_before = cpu->stolen_ns;
             poll = idle_ns < IDLE_SHORT_NS && hal_cpu_count() > 1 && !scarce;
             __atomic_store_n(&cpu->idle_since, 0, __ATOMIC_RELEASE);
             __atomic_store_n(&cpu->idle_ns, cpu->idle_ns + idle_ns, __ATOMIC_RELEASE);

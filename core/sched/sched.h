@@ -43,8 +43,8 @@ struct thread {
     uint64_t affinity;    /* bit per CPU it may run on */
     struct list run_node; /* in a run queue; run-queue lock */
     struct list all_node; /* in the list of all threads; thread-list lock */
-    uint64_t run_ns;      /* CPU time used; updated at each switch */
-    uint64_t started_ns;  /* when it last got its CPU */
+    uint64_t run_ns;      /* CPU time used up to `started_ns` */
+    uint64_t started_ns;  /* when it last got its CPU, or was last accounted on it */
     uint64_t created_ns;
     uint64_t switches[2]; /* how often it gave its CPU up: slept, and let others run first */
     uint64_t disk_waits;  /* how often it slept until a disk had read or written something */
@@ -74,10 +74,12 @@ struct cpu {
     uint64_t slice_end;   /* monotonic ns, or UINT64_MAX: nobody waits */
     uint64_t timer_armed; /* what the one-shot timer is set to; UINT64_MAX: not set */
     struct timer_queue timers;
-    uint64_t idle_ns;    /* up to `idle_since`; both atomic */
-    uint64_t idle_since; /* monotonic ns; 0: it does not idle */
-    bool resched_kick;   /* a kick is on its way */
-    struct {             /* for /proc; written by the CPU itself */
+    uint64_t idle_ns;     /* up to `idle_since`; both atomic */
+    uint64_t idle_since;  /* monotonic ns; 0: it does not idle */
+    uint64_t stolen_ns;   /* that others have had, as accounted: neither idle nor any thread's */
+    uint64_t stolen_seen; /* of hal.stolen_ns */
+    bool resched_kick;    /* a kick is on its way */
+    struct {              /* for /proc; written by the CPU itself */
         uint64_t switches, interrupts;
         uint64_t faults, major_faults; /* the latter waited for a disk */
     } counts;
@@ -94,6 +96,29 @@ static inline struct cpu *this_cpu(void)
 }
 
 struct cpu *cpu_by_id(unsigned id);
+
+/* The time that others have taken from the CPU and that is not accounted yet; ns. The platform's
+ * count begins anew when the machine has been restored. */
+static inline uint64_t cpu_stolen_lately(const struct cpu *cpu)
+{
+    const volatile uint64_t *count = cpu->hal.stolen_ns;
+    if (count == NULL) {
+        return 0;
+    }
+    uint64_t now = *count, seen = __atomic_load_n(&cpu->stolen_seen, __ATOMIC_RELAXED);
+    return now > seen ? now - seen : 0;
+}
+
+/* The time that a thread has had on its CPU since `started_ns`; ns. */
+static inline uint64_t thread_ran_lately(const struct thread *thread, uint64_t now)
+{
+    uint64_t started = __atomic_load_n(&thread->started_ns, __ATOMIC_RELAXED);
+    uint64_t stolen = cpu_stolen_lately(cpu_by_id(__atomic_load_n(&thread->cpu, __ATOMIC_RELAXED)));
+    return now > started + stolen ? now - started - stolen : 0;
+}
+
+/* Adds what the current thread has had to `run_ns`. Interrupts masked. */
+void sched_account(uint64_t now);
 
 /* Prepares CPU 0's data and its first thread, before anything else (the platform's first call). */
 void sched_boot_cpu_init(void);

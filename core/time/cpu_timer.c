@@ -20,11 +20,9 @@ bool cpu_timer_process_active;
 
 uint64_t thread_cpu_time(const struct thread *thread)
 {
-    uint64_t started = __atomic_load_n(&thread->started_ns, __ATOMIC_RELAXED);
     uint64_t used = __atomic_load_n(&thread->run_ns, __ATOMIC_RELAXED);
     if (__atomic_load_n(&thread->on_cpu, __ATOMIC_ACQUIRE) != 0) {
-        uint64_t now = hal_clock_monotonic();
-        used += now > started ? now - started : 0;
+        used += thread_ran_lately(thread, hal_clock_monotonic());
     }
     return used;
 }
@@ -39,7 +37,14 @@ uint64_t process_cpu_time(void)
 {
     uint64_t sum = __atomic_load_n(&ended_ns, __ATOMIC_RELAXED);
     thread_for_each(add_time, &sum);
-    return sum;
+    /* What is taken from a CPU is known when it runs again: time counted until then is taken back.
+     */
+    static uint64_t told;
+    uint64_t before = __atomic_load_n(&told, __ATOMIC_RELAXED);
+    while (before < sum && !__atomic_compare_exchange_n(&told, &before, sum, true, __ATOMIC_RELAXED,
+                                                        __ATOMIC_RELAXED)) {
+    }
+    return before < sum ? sum : before;
 }
 
 uint64_t cpu_timer_time(struct thread *thread)
@@ -191,8 +196,8 @@ uint64_t cpu_timer_deadline(struct thread *thread, uint64_t now)
     }
     spin_lock(&lock);
     uint64_t used = thread->run_ns;
-    if (thread == current_thread() && now > thread->started_ns) {
-        used += now - thread->started_ns;
+    if (thread == current_thread()) {
+        used += thread_ran_lately(thread, now);
     }
     uint64_t own = least_left(thread->cpu_timers, used);
     /* What this thread has used since it was last counted is on its way to the counter. */
@@ -229,11 +234,7 @@ void cpu_timer_run(struct thread *thread)
     if (thread->kernel) {
         return;
     }
-    uint64_t now = hal_clock_monotonic();
-    if (now > thread->started_ns) {
-        thread->run_ns += now - thread->started_ns;
-        thread->started_ns = now;
-    }
+    sched_account(hal_clock_monotonic());
     cpu_timer_account_process(thread);
     bool process_done = false;
     spin_lock(&lock);

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand"
 	"os"
@@ -202,13 +203,13 @@ func large(path string) {
 	check(err)
 	size, err := file.Seek(0, io.SeekEnd) // also of a disk, whose inode has no size
 	check(err)
-	sum := sha256.New()
+	table := crc32.MakeTable(crc32.Castagnoli) // quick where QEMU translates
+	sum := crc32.New(table)
 	_, err = io.Copy(sum, io.NewSectionReader(file, 0, size))
 	check(err)
 	mapped, err := syscall.Mmap(int(file.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED)
 	check(err)
-	same := sha256.Sum256(mapped)
-	fmt.Println("read and mapped alike:", string(sum.Sum(nil)) == string(same[:]))
+	fmt.Println("read and mapped alike:", sum.Sum32() == crc32.Checksum(mapped, table))
 	var memory [][]byte
 	for range 24 { // half of what the guest has
 		block := make([]byte, 1<<20)
@@ -217,8 +218,7 @@ func large(path string) {
 		}
 		memory = append(memory, block)
 	}
-	same = sha256.Sum256(mapped)
-	fmt.Println("with memory in use:", string(sum.Sum(nil)) == string(same[:]), len(memory))
+	fmt.Println("with memory in use:", sum.Sum32() == crc32.Checksum(mapped, table), len(memory))
 }
 
 // Writes on both sides of 2 TiB, the end of 32 bits of sectors, and at the end of the disk, and reads
