@@ -83,7 +83,7 @@ class Domain:
     """A domain that has been created; its console is a file that grows."""
 
     def __init__(self, lab, name):
-        self.lab, self.name = lab, name
+        self.lab, self.name, self.boot = lab, name, lab.boots
         self.title = f"domain {name}"
         self.log = lab.folder / "console" / f"guest-{name}.log"
         self.exit_status = None
@@ -156,7 +156,7 @@ class Domain:
         self.lab.command(f"xl unpause {self.name}")
 
     def destroy(self):
-        if not self.gone:
+        if not self.gone and self.boot == self.lab.boots:
             self.lab.command(f"xl destroy {self.name}")
             self.gone = True
 
@@ -180,11 +180,17 @@ class Lab:
         reaches port 8080 of GUEST, by way of dom0's bridge, at 127.0.0.1 and `port`, by TCP: QEMU
         drops the answers to datagrams."""
         self.folder = pathlib.Path(folder)
+        self.memory = memory
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "console").mkdir(parents=True)
+        self.boots = 0
         self.jobs = 0
         self.domains = 0
         self.shared = {}
+        self.boot()
+
+    def boot(self):
+        self.boots += 1
         made = build.build()
         self.port = free_port()
         net = (
@@ -201,7 +207,7 @@ class Lab:
         self.process = subprocess.Popen(
             [
                 *("qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", CPU),
-                *("-m", str(memory), "-display", "none", "-nodefaults", "-no-reboot"),
+                *("-m", str(self.memory), "-display", "none", "-nodefaults", "-no-reboot"),
                 *("-kernel", made / "xen", "-append", xen),
                 *("-initrd", f"{made / 'dom0'} console=hvc0 quiet,{made / 'initramfs'}"),
                 *("-serial", f"file:{self.folder / 'xen.log'}"),
@@ -232,7 +238,14 @@ class Lab:
         name = f"job{self.jobs}"
         (self.folder / name).write_text(script)
         self.line.write(name + "\n")
-        answer = self.line.readline().split()
+        try:
+            answer = self.line.readline().split()
+        except TimeoutError:
+            # The test fails, and those that follow have a laboratory that answers.
+            log = self.xen_log()
+            self.close()
+            self.boot()
+            raise TimeoutError(f"xen: dom0 has not answered in {TIMEOUT} s: {script}\n{log}") from None
         output = (self.folder / f"{name}.out").read_bytes().decode(errors="replace")
         if answer != [name, "0"]:
             raise RuntimeError(f"xen: {script}\n{answer}\n{output}")
