@@ -316,12 +316,12 @@ static uint64_t take_stolen(struct cpu *cpu)
     return stolen;
 }
 
-void sched_account(uint64_t now)
+static void account(struct thread *thread, uint64_t now)
 {
-    struct thread *thread = current_thread();
     uint64_t since = thread->started_ns + take_stolen(this_cpu());
     thread->run_ns += now > since ? now - since : 0;
     thread->started_ns = now;
+    cpu_timer_account(thread);
 }
 
 /* Interrupts masked; `next` is off every run queue. `requeue`: the current thread is still
@@ -330,8 +330,7 @@ static void switch_to(struct cpu *cpu, struct thread *next, bool requeue)
 {
     struct thread *previous = current_thread();
     uint64_t now = hal_clock_monotonic();
-    sched_account(now);
-    cpu_timer_account(previous);
+    account(previous, now);
     next->started_ns = now;
     cpu->switched_ns = now;
     cpu->counts.switches++;
@@ -510,8 +509,7 @@ void core_timer_expired(void)
     timer_run(&cpu->timers);
     uint64_t now = hal_clock_monotonic();
     if (thread != cpu->idle) {
-        sched_account(now);
-        cpu_timer_account(thread);
+        account(thread, now);
         cpu_timer_tick(thread);
     }
     if (cpu->slice_end <= now) {

@@ -117,9 +117,6 @@ static inline uint64_t thread_ran_lately(const struct thread *thread, uint64_t n
     return now > started + stolen ? now - started - stolen : 0;
 }
 
-/* Adds what the current thread has had to `run_ns`. Interrupts masked. */
-void sched_account(uint64_t now);
-
 /* Prepares CPU 0's data and its first thread, before anything else (the platform's first call). */
 void sched_boot_cpu_init(void);
 

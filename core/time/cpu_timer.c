@@ -37,8 +37,7 @@ uint64_t process_cpu_time(void)
 {
     uint64_t sum = __atomic_load_n(&ended_ns, __ATOMIC_RELAXED);
     thread_for_each(add_time, &sum);
-    /* What is taken from a CPU is known when it runs again: time counted until then is taken back.
-     */
+    /* What is taken from a CPU is known when it runs again; until then it is counted here. */
     static uint64_t told;
     uint64_t before = __atomic_load_n(&told, __ATOMIC_RELAXED);
     while (before < sum && !__atomic_compare_exchange_n(&told, &before, sum, true, __ATOMIC_RELAXED,
@@ -234,8 +233,6 @@ void cpu_timer_run(struct thread *thread)
     if (thread->kernel) {
         return;
     }
-    sched_account(hal_clock_monotonic());
-    cpu_timer_account_process(thread);
     bool process_done = false;
     spin_lock(&lock);
     for (;;) {

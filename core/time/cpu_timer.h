@@ -60,7 +60,7 @@ static inline bool cpu_timer_active(const struct thread *thread)
                             0);
 }
 
-/* The thread gives its CPU up; its run_ns is up to date. */
+/* The thread's run_ns is up to date. */
 static inline void cpu_timer_account(struct thread *thread)
 {
     if (cpu_timer_active(thread)) {
@@ -74,7 +74,7 @@ static inline uint64_t cpu_timer_next(struct thread *thread, uint64_t now)
     return cpu_timer_active(thread) ? cpu_timer_deadline(thread, now) : UINT64_MAX;
 }
 
-/* The CPU's one-shot timer has expired while `thread` runs there. */
+/* The CPU's one-shot timer has expired while `thread` runs there, whose time is accounted. */
 static inline void cpu_timer_tick(struct thread *thread)
 {
     if (cpu_timer_active(thread)) {

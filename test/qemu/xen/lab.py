@@ -219,11 +219,12 @@ class Lab:
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
-        if self.first_line() != "ready":
+        if self.next_line() != "ready":
             self.close()
             raise RuntimeError(f"xen: dom0 did not come up\n{self.xen_log()}")
 
-    def first_line(self):
+    def next_line(self):
+        """What dom0 says next; None when it says nothing."""
         try:
             return self.line.readline().strip()
         except TimeoutError:
@@ -238,14 +239,14 @@ class Lab:
         name = f"job{self.jobs}"
         (self.folder / name).write_text(script)
         self.line.write(name + "\n")
-        try:
-            answer = self.line.readline().split()
-        except TimeoutError:
+        line = self.next_line()
+        if line is None:
             # The test fails, and those that follow have a laboratory that answers.
             log = self.xen_log()
             self.close()
             self.boot()
-            raise TimeoutError(f"xen: dom0 has not answered in {TIMEOUT} s: {script}\n{log}") from None
+            raise TimeoutError(f"xen: dom0 has not answered in {TIMEOUT} s: {script}\n{log}")
+        answer = line.split()
         output = (self.folder / f"{name}.out").read_bytes().decode(errors="replace")
         if answer != [name, "0"]:
             raise RuntimeError(f"xen: {script}\n{answer}\n{output}")
