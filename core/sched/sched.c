@@ -399,14 +399,13 @@ void thread_cancel_sleep(void)
 struct sleep_timer {
     struct timer timer;
     struct thread *thread;
-    bool expired;
+    uint32_t expired; /* atomic; once set, nobody else needs this or the thread */
 };
 
 static void sleep_expired(struct timer *timer)
 {
     struct sleep_timer *sleep = container_of(timer, struct sleep_timer, timer);
-    __atomic_store_n(&sleep->expired, true, __ATOMIC_RELEASE);
-    thread_wake(sleep->thread);
+    thread_wake_telling(sleep->thread, &sleep->expired, true);
 }
 
 /* Gives the CPU up unless a wake-up has come since thread_prepare_sleep. */
@@ -428,8 +427,10 @@ static bool park_until(uint32_t state, uint64_t deadline)
     timer_init(&sleep.timer, sleep_expired);
     timer_arm(&sleep.timer, deadline);
     park(state);
-    timer_cancel(&sleep.timer);
-    return sleep.expired;
+    if (__atomic_load_n(&sleep.expired, __ATOMIC_ACQUIRE) == 0) {
+        timer_cancel(&sleep.timer);
+    }
+    return sleep.expired != 0;
 }
 
 int thread_sleep(uint64_t deadline)
@@ -459,35 +460,55 @@ static bool change_state(struct thread *thread, uint32_t from)
                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
+static void tell(uint32_t *told, uint32_t value)
+{
+    if (told != NULL) {
+        __atomic_store_n(told, value, __ATOMIC_RELEASE);
+    }
+}
+
 /* A thread that has not parked yet just goes on; one that has is put into a queue, once its CPU is
  * off its stack. */
-static bool wake_from(struct thread *thread, uint32_t sleeping, uint32_t parked)
+static bool wake_from(struct thread *thread, uint32_t sleeping, uint32_t parked, uint32_t *told,
+                      uint32_t value)
 {
     if (change_state(thread, sleeping)) {
+        tell(told, value);
         return true;
     }
     if (!change_state(thread, parked)) {
-        return change_state(thread, sleeping);
+        bool slept_again = change_state(thread, sleeping);
+        if (slept_again) {
+            tell(told, value);
+        }
+        return slept_again;
     }
     bool irq = hal_irq_save();
     while (__atomic_load_n(&thread->on_cpu, __ATOMIC_ACQUIRE) != 0) {
         hal_spin_hint();
     }
+    tell(told, value); /* it may be gone as soon as it is in a queue */
     enqueue(thread);
     hal_irq_restore(irq);
     return true;
 }
 
+void thread_wake_telling(struct thread *thread, uint32_t *told, uint32_t value)
+{
+    if (!wake_from(thread, THREAD_SLEEPING_SIGNAL, THREAD_PARKED_SIGNAL, told, value) &&
+        !wake_from(thread, THREAD_SLEEPING, THREAD_PARKED, told, value)) {
+        tell(told, value);
+    }
+}
+
 void thread_wake(struct thread *thread)
 {
-    if (!wake_from(thread, THREAD_SLEEPING_SIGNAL, THREAD_PARKED_SIGNAL)) {
-        wake_from(thread, THREAD_SLEEPING, THREAD_PARKED);
-    }
+    thread_wake_telling(thread, NULL, 0);
 }
 
 void thread_notify_signal(struct thread *thread)
 {
-    if (wake_from(thread, THREAD_SLEEPING_SIGNAL, THREAD_PARKED_SIGNAL)) {
+    if (wake_from(thread, THREAD_SLEEPING_SIGNAL, THREAD_PARKED_SIGNAL, NULL, 0)) {
         return;
     }
     bool irq = hal_irq_save();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A one-time wake-up of a thread that waits in somebody's list, with no memory but the waiter's own
  * stack. The waker takes the ticket off the list and marks it (under the list's lock), then wakes
- * the thread (with no lock), then lets it go: a thread that sees the mark before its wake-up waits
- * for the last step, so neither its stack nor the thread itself can go away under the waker. */
+ * the thread (with no lock) and lets it go: a thread that sees the mark before its wake-up waits
+ * for that, so neither its stack nor the thread itself can go away under the waker. */
 #pragma once
 
 #include <stdint.h>
@@ -32,8 +32,7 @@ static inline void wake_ticket_call(struct wake_ticket *ticket)
  * afterwards. */
 static inline void wake_ticket_finish(struct wake_ticket *ticket)
 {
-    thread_wake(ticket->thread);
-    __atomic_store_n(&ticket->state, TICKET_DONE, __ATOMIC_RELEASE);
+    thread_wake_telling(ticket->thread, &ticket->state, TICKET_DONE);
 }
 
 /* Whether it was called; then returns only after the waker has let go. */

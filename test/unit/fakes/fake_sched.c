@@ -142,6 +142,12 @@ void thread_wake(struct thread *thread)
     set_state((struct fake_thread *)thread, THREAD_RUNNABLE);
 }
 
+void thread_wake_telling(struct thread *thread, uint32_t *told, uint32_t value)
+{
+    thread_wake(thread);
+    __atomic_store_n(told, value, __ATOMIC_RELEASE);
+}
+
 uint64_t hal_clock_monotonic(void)
 {
     struct timespec now;

@@ -136,6 +136,12 @@ void thread_wake(struct thread *woken)
     pthread_mutex_unlock(&thread->lock);
 }
 
+void thread_wake_telling(struct thread *thread, uint32_t *told, uint32_t value)
+{
+    thread_wake(thread);
+    __atomic_store_n(told, value, __ATOMIC_RELEASE);
+}
+
 void thread_yield(void)
 {
 }
