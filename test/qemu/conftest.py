@@ -7,6 +7,7 @@ attached to the report of a test that fails. Every process that a test starts is
 is over.
 """
 
+import fcntl
 import pathlib
 import shutil
 
@@ -24,14 +25,31 @@ PROGRAMS = (guest.ROOT / "examples", pathlib.Path(__file__).parent / "programs")
 PLATFORMS = ("kvm", "xen-pv", "xen-pvh")
 
 
+class FailuresAtOnce:
+    """Names each test that fails when it does: a run that is stopped has no summary."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+            why = (report.longreprtext.splitlines() or [""])[-1]
+            terminal.write_line(f"\n{report.nodeid} ({report.duration:.0f} s): {why}")
+
+
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", "kvm_only(reason): not for domains of Xen, which have no such thing"
+    )
+    config.addinivalue_line(
+        "markers", "alone(reason): while no other test runs"
     )
     if not hasattr(
         config, "workerinput"
     ):  # not in pytest-xdist's workers, which share what is built
         shutil.rmtree(guest.BUILD, ignore_errors=True)
+        config.pluginmanager.register(FailuresAtOnce(config))
     guest.BUILD.mkdir(parents=True, exist_ok=True)
     missing = [p for p in (guest.UNIGORNEL, guest.KERNEL) if not p.exists()]
     if missing:
@@ -44,9 +62,7 @@ def pytest_generate_tests(metafunc):
     if only:
         assert only.args, f"{metafunc.definition.nodeid}: kvm_only needs a reason"
     elif "platform" in metafunc.fixturenames:
-        in_xen = pytest.mark.xdist_group("xen")  # one laboratory for all
-        values = [pytest.param(p, marks=() if p == "kvm" else in_xen) for p in PLATFORMS]
-        metafunc.parametrize("platform", values, indirect=True)
+        metafunc.parametrize("platform", PLATFORMS, indirect=True)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -63,6 +79,19 @@ def clean_up():
     guest.forget_transcripts()
     yield
     guest.end_all()
+
+
+@pytest.fixture(autouse=True)
+def room(request):
+    """Tests run side by side but for those marked `alone`; who waits for all others to end lets none
+    begin."""
+    alone = request.node.get_closest_marker("alone")
+    assert alone is None or alone.args, f"{request.node.nodeid}: alone needs a reason"
+    with open(guest.BUILD / "room.lock", "w") as held:
+        with open(guest.BUILD / "door.lock", "w") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 def find_program(name):
@@ -89,9 +118,9 @@ def image():
 
 
 @pytest.fixture(scope="session")
-def lab():
-    """The laboratory (xen/lab.py), started by the first test that wants it."""
-    made = Lab(guest.BUILD / "xen")
+def lab(worker_id):
+    """The worker's laboratory (xen/lab.py), started by the first test that wants it."""
+    made = Lab(guest.BUILD / f"xen-{worker_id}")
     yield made
     made.close()
 

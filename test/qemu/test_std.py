@@ -15,7 +15,7 @@ PACKAGES = (
     *("bytes", "compress/flate", "container/heap", "container/list", "context", "crypto/sha256"),
     *("debug/elf", "encoding/hex", "encoding/json", "errors", "fmt", "io/fs", "math", "math/bits"),
     *("net", "net/http/httptest", "net/rpc", "os", "os/user", "path/filepath", "regexp", "sort"),
-    *("strings", "sync", "sync/atomic", "syscall", "time", "unicode/utf16", "unicode/utf8"),
+    *("strings", "sync", "sync/atomic", "syscall", "unicode/utf16", "unicode/utf8"),
 )
 MODULES = pathlib.Path(__file__).parent.parent / "std/modules"
 MODULE_PACKAGES = (
@@ -24,18 +24,27 @@ MODULE_PACKAGES = (
 )
 
 
-@pytest.mark.parametrize("cpus", (1, 4))
-def test_std(cpus, tmp_path):
+def all_pass(packages, cpus, report):
     """One guest at a time: pytest runs two tests."""
-    report = tmp_path / "report.json"
     done = guest.tool_result(
-        *("test", "std", "--short", "-v", "-j", 1, "--cpus", cpus, "--json", report, *PACKAGES),
+        *("test", "std", "--short", "-v", "-j", 1, "--cpus", cpus, "--json", report, *packages),
         timeout=1500,
     )
     assert done.status == 0, done.stdout
     runs = json.loads(report.read_text())["packages"]
-    assert sorted(run["package"] for run in runs) == sorted(PACKAGES)
+    assert sorted(run["package"] for run in runs) == sorted(packages)
     assert all(run["good"] and run["cpus"] == cpus and run["passed"] for run in runs)
+
+
+@pytest.mark.parametrize("cpus", (1, 4))
+def test_std(cpus, tmp_path):
+    all_pass(PACKAGES, cpus, tmp_path / "report.json")
+
+
+@pytest.mark.alone("TestLongAdjustTimers wants a million rounds in a minute")
+@pytest.mark.parametrize("cpus", (1, 4))
+def test_std_time(cpus, tmp_path):
+    all_pass(("time",), cpus, tmp_path / "report.json")
 
 
 def test_modules():
@@ -49,7 +58,6 @@ def test_modules():
     assert all(package in done.stdout for package in MODULE_PACKAGES)
 
 
-@pytest.mark.xdist_group("xen")
 @pytest.mark.parametrize("platform_name", ("xen-pv", "xen-pvh"))
 def test_in_domains(platform_name, domains_of_exec, tmp_path):
     """One package of the standard library, whose root is GOROOT, and one of a module, whose root

@@ -12,7 +12,6 @@ import guest
 import pytest
 from xen.lab import GUEST, TIMEOUT
 
-pytestmark = pytest.mark.xdist_group("xen")  # one laboratory for all
 
 
 def test_functions_have_room_for_a_jump():
@@ -141,6 +140,13 @@ def test_the_exit_status_is_in_xenstore(domain):
     d = domain("panics", args=("exit", "255"))
     assert d.end() == "poweroff"
     assert d.exit_status == 255
+
+
+def test_an_emulated_tsc(domain):
+    """As where Xen does not trust the machine's: each look at the clock is a trap."""
+    d = domain("timers", more='tsc_mode = "always_emulate"')
+    d.expect("clocks ok")
+    assert d.end() == "poweroff"
 
 
 def test_the_configuration_that_the_tool_writes(image, tmp_path):
