@@ -185,8 +185,8 @@ int thread_sleep(uint64_t deadline);
  * asleep. The caller makes sure that the thread exists. Any context. */
 void thread_wake(struct thread *thread);
 
-/* The same; `told` becomes `value` (a release) once neither the thread nor `told` is needed any more,
- * which for one that is queued is before it can run. So who waits for that seldom has to. */
+/* The same; `told` becomes `value` (a release) once neither the thread nor `told` is needed any
+ * more, which for one that is queued is before it can run. So who waits for that seldom has to. */
 void thread_wake_telling(struct thread *thread, uint32_t *told, uint32_t value);
 
 /* As thread_wake, but only when it sleeps in THREAD_SLEEPING_SIGNAL; when it runs the program on
