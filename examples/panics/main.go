@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 
 // Panics ends in the way that its argument names; without one it recovers from a nil dereference
-// and goes on. Usage: panics [recover | panic | exit N | deadlock | nil | divide | stackoverflow |
-// oom]
+// and goes on. Usage: panics [recover | panic | exit N | deadlock | nil | divide |
+// stackoverflow [BYTES] | oom]
 package main
 
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"sync"
 )
@@ -62,6 +63,14 @@ func main() {
 	case "divide":
 		divide(1, 0)
 	case "stackoverflow":
+		if len(os.Args) > 2 {
+			limit, err := strconv.Atoi(os.Args[2])
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "panics stackoverflow:", err)
+				os.Exit(2)
+			}
+			debug.SetMaxStack(limit)
+		}
 		descend(0)
 	case "oom":
 		var all [][]byte
@@ -74,7 +83,7 @@ func main() {
 		}
 	default:
 		fmt.Fprintln(os.Stderr,
-			"usage: panics [recover | panic | exit N | deadlock | nil | divide | stackoverflow | oom]")
+			"usage: panics [recover | panic | exit N | deadlock | nil | divide | stackoverflow [BYTES] | oom]")
 		os.Exit(2)
 	}
 }
