@@ -472,16 +472,16 @@ static void tell(uint32_t *told, uint32_t value)
 static bool wake_from(struct thread *thread, uint32_t sleeping, uint32_t parked, uint32_t *told,
                       uint32_t value)
 {
-    if (change_state(thread, sleeping)) {
+    bool was_parked = false;
+    if (!change_state(thread, sleeping)) {
+        was_parked = change_state(thread, parked);
+        if (!was_parked && !change_state(thread, sleeping)) {
+            return false;
+        }
+    }
+    if (!was_parked) {
         tell(told, value);
         return true;
-    }
-    if (!change_state(thread, parked)) {
-        bool slept_again = change_state(thread, sleeping);
-        if (slept_again) {
-            tell(told, value);
-        }
-        return slept_again;
     }
     bool irq = hal_irq_save();
     while (__atomic_load_n(&thread->on_cpu, __ATOMIC_ACQUIRE) != 0) {

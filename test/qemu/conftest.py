@@ -7,6 +7,7 @@ attached to the report of a test that fails. Every process that a test starts is
 is over.
 """
 
+import contextlib
 import fcntl
 import pathlib
 import shutil
@@ -42,9 +43,7 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "kvm_only(reason): not for domains of Xen, which have no such thing"
     )
-    config.addinivalue_line(
-        "markers", "alone(reason): while no other test runs"
-    )
+    config.addinivalue_line("markers", "alone(reason): while no other test runs")
     if not hasattr(
         config, "workerinput"
     ):  # not in pytest-xdist's workers, which share what is built
@@ -87,10 +86,10 @@ def room(request):
     begin."""
     alone = request.node.get_closest_marker("alone")
     assert alone is None or alone.args, f"{request.node.nodeid}: alone needs a reason"
-    with open(guest.BUILD / "room.lock", "w") as held:
-        with open(guest.BUILD / "door.lock", "w") as door:
-            fcntl.flock(door, fcntl.LOCK_EX)
-            fcntl.flock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    with contextlib.ExitStack() as held:
+        with guest.locked(guest.BUILD / "door.lock"):
+            held.enter_context(guest.locked(guest.BUILD / "room.lock", how))
         yield
 
 

@@ -121,11 +121,18 @@ def go(*words, env=None, **options):
     )
 
 
+@contextlib.contextmanager
+def locked(path, how=fcntl.LOCK_EX):
+    """Holds a lock among the workers, of which the file is only the name."""
+    with open(path, "w") as lock:
+        fcntl.flock(lock, how)
+        yield
+
+
 def once(name, make):
     """The file `name` in the build folder, made by make(path) by whichever worker comes first."""
     path = BUILD / name
-    with open(BUILD / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(BUILD / f"{name}.lock"):
         if not path.exists():
             making = BUILD / f"{name}.new"
             make(making)

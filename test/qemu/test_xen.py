@@ -13,7 +13,6 @@ import pytest
 from xen.lab import GUEST, TIMEOUT
 
 
-
 def test_functions_have_room_for_a_jump():
     """hal/xen/replace.c writes five bytes over them."""
     names = re.findall(

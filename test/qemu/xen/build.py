@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Builds the laboratory out of Debian's packages, which are only unpacked: the hypervisor, dom0's
-kernel and an initramfs with the toolstack. All of it is kept in build/xen-lab until packages.txt,
-init.sh or this file changes."""
+kernel and an initramfs with the toolstack. All of it is kept in build/xen-lab until one of its
+sources here or the machine's QEMU changes."""
 
-import fcntl
 import gzip
 import hashlib
 import lzma
@@ -14,6 +13,8 @@ import shutil
 import stat
 import struct
 import subprocess
+
+import guest
 
 HERE = pathlib.Path(__file__).parent
 LAB = HERE.parent.parent.parent / "build" / "xen-lab"
@@ -41,17 +42,11 @@ MODULES = (
 ).split()
 # Of a Linux guest, for the benchmarks (bench/domains.py).
 GUEST_MODULES = ("xen-netfront", "xen-blkfront")
-# An interrupt that Xen injects with VMRUN is delivered at once, but QEMU also notes it as an exception
-# that is still to be delivered (target/i386/tcg/sysemu/svm_helper.c, SVM_EVTINJ_TYPE_INTR). Nothing
-# takes the note away before the guest leaves or faults; when another thread of QEMU wants the CPU's
-# attention just then, which on a busy host is every minute, the guest gets the interrupt once more,
-# though it masks interrupts, and over the first one's frame. The copy of QEMU that runs the
-# laboratory does not take the note: the store before those of exception_is_int and
-# exception_next_eip is left out.
 QEMU = pathlib.Path("/usr/bin/qemu-system-x86_64")
 # Where that finds what it comes with; it would look beside itself.
 QEMU_DATA = ("/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu")
 QEMU_MODULES = "/usr/lib/x86_64-linux-gnu/qemu"
+# The store to exception_index, before those to exception_is_int (0) and exception_next_eip (-1).
 QEMU_STORE = re.compile(
     rb"\x89\xb3....(?=\xc7\x83....\x00\x00\x00\x00\x48\xc7\x83....\xff\xff\xff\xff)", re.DOTALL
 )
@@ -183,6 +178,13 @@ def initramfs(root):
 
 
 def repaired_qemu():
+    """QEMU without a store of one instruction, or as it is when that is not found.
+
+    An interrupt that Xen injects with VMRUN is delivered at once, but QEMU also notes it as an
+    exception that is still to be delivered (target/i386/tcg/sysemu/svm_helper.c,
+    SVM_EVTINJ_TYPE_INTR). Nothing takes the note away before the guest leaves or faults; when another
+    thread of QEMU wants the CPU's attention just then, which on a busy host is every minute, the
+    guest gets the interrupt once more, though it masks interrupts, and over the first one's frame."""
     program = QEMU.read_bytes()
     stores = list(QEMU_STORE.finditer(program))
     if len(stores) != 1:
@@ -192,12 +194,11 @@ def repaired_qemu():
 
 
 def build():
-    """Returns the folder with `qemu`, `xen`, `dom0` (a kernel), `initramfs` and the modules of a guest."""
+    """Returns the folder with `qemu`, `xen`, `dom0` (a kernel), `initramfs` and a guest's modules."""
     sources = [HERE / n for n in ("packages.txt", "init.sh", "hotplug.sh", "build.py")]
     stamp = hashlib.sha256(b"".join(s.read_bytes() for s in (*sources, QEMU))).hexdigest()
     LAB.mkdir(parents=True, exist_ok=True)
-    with open(LAB.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with guest.locked(LAB.with_suffix(".lock")):
         if not (LAB / "stamp").exists() or (LAB / "stamp").read_text() != stamp:
             shutil.rmtree(LAB)
             make()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A real Xen: the hypervisor and a Linux dom0 in QEMU under TCG, and domains in it. Started once for
-all tests of a session.
+"""A real Xen: the hypervisor and a Linux dom0 in QEMU under TCG, and domains in it. Started once by
+each of pytest's workers.
 
 TCG decides the CPU model. Its XSAVE ignores CR0.TS, which breaks Xen's lazy switch of the FPU; with
 SMAP dom0 dies at its first IRET; an intercepted RDTSCP is reported as RDTSC. qemu64 has none of
