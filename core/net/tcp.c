@@ -324,6 +324,15 @@ static err_t data_acknowledged(void *argument, struct tcp_pcb *pcb, uint16_t len
     return ERR_OK;
 }
 
+void tcp_part_acknowledged(const struct tcp_pcb *pcb, uint16_t length)
+{
+    struct tcp_socket *tcp = pcb->callback_arg;
+    if (tcp != NULL) {
+        __atomic_fetch_sub(&tcp->queued, length, __ATOMIC_RELAXED);
+        tcp->progress = tcp_ticks;
+    }
+}
+
 static void connection_failed(void *argument, err_t error)
 {
     struct tcp_socket *tcp = argument;

@@ -69,6 +69,10 @@ void tcp_close_all(void);
  * the end included. */
 bool tcp_has_unacknowledged(void);
 
+/* The peer has acknowledged the first bytes of a segment that has not been freed, and they have
+ * been taken off it. Who waits to write is told when the rest is acknowledged. */
+void tcp_part_acknowledged(const struct tcp_pcb *pcb, uint16_t length);
+
 /* A segment of a connection with these ends cannot be delivered (`number`: errno). */
 void tcp_unreachable(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                      uint16_t remote_port, int number);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* TCP segments larger than the MSS, which the device cuts (TSO), and the buffers that their bytes
  * lie in. Congestion control goes on counting in MSS. Guarded by the network lock. */
+#include "core/lib/string.h"
 #include "core/mm/kmalloc.h"
 #include "core/net/lwip/hooks.h"
 #include "core/net/stack.h"
@@ -105,10 +106,48 @@ uint16_t core_net_segment_limit(const struct tcp_pcb *pcb, uint32_t length)
     return limit < pcb->mss ? pcb->mss : (uint16_t)(limit - limit % pcb->mss);
 }
 
+/* The first unsent segment, which was sent before, loses the bytes that the peer has acknowledged:
+ * the network has cut it, and lost its end only. */
+static void trim_acknowledged(struct tcp_pcb *pcb)
+{
+    struct tcp_seg *segment = pcb->unsent;
+    uint32_t sequence = lwip_ntohl(segment->tcphdr->seqno);
+    int32_t acknowledged = (int32_t)(pcb->lastack - sequence);
+    if (acknowledged <= 0 || acknowledged > segment->len || segment->p->ref != 1) {
+        return;
+    }
+    uint16_t length = (uint16_t)acknowledged;
+    struct pbuf *first = segment->p;
+    uint16_t headers = (uint16_t)(first->tot_len - segment->len);
+    pcb->snd_queuelen -= pbuf_clen(first);
+    first->tot_len -= length;
+    uint16_t count = LWIP_MIN(length, first->len - headers);
+    uint8_t *data = (uint8_t *)first->payload + headers;
+    first->len -= count;
+    memmove(data, data + count, first->len - headers);
+    for (uint16_t left = length - count; left > 0; left -= count) {
+        struct pbuf *next = first->next;
+        count = LWIP_MIN(left, next->len);
+        if (count == next->len) {
+            first->next = next->next;
+            next->next = NULL;
+            pbuf_free(next);
+        } else {
+            pbuf_remove_header(next, count);
+        }
+    }
+    pcb->snd_queuelen += pbuf_clen(first);
+    segment->len -= length;
+    segment->tcphdr->seqno = lwip_htonl(sequence + length);
+    pcb->snd_buf += length;
+    tcp_part_acknowledged(pcb, length);
+}
+
 /* When the window ends inside a large segment the first part goes out now if there is nothing to
  * wait for, or if it is at least half. */
 void core_net_fit_unsent(struct tcp_pcb *pcb, uint32_t window)
 {
+    trim_acknowledged(pcb);
     const struct tcp_seg *segment = pcb->unsent;
     if (segment->len <= pcb->mss) {
         return;

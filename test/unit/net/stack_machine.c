@@ -257,16 +257,17 @@ int io_copy_to(struct io_vector *io, const void *from, size_t size)
 int io_copy_from(struct io_vector *io, void *to, size_t size)
 {
     CHECK(size <= io->remaining);
-    memcpy(to, program_memory, size);
+    static uint32_t written;
+    for (size_t i = 0; i < size; i++) {
+        ((uint8_t *)to)[i] = (uint8_t)(written++ * 2654435761u >> 24);
+    }
     io->remaining -= size;
     return 0;
 }
 
 int copy_to_user(uintptr_t to, const void *from, size_t size)
 {
-    (void)to;
-    (void)from;
-    (void)size;
+    memcpy((void *)to, from, size);
     return 0;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* When TCP sends what: the stack as a server, and a peer that writes its segments by hand. */
+#include <asm/ioctls.h>
 #include <linux/errno.h>
 #include <linux/in.h>
 #include <linux/tcp.h>
@@ -17,6 +18,7 @@
 #include "stack_machine.h"
 
 #define MS 1000000ull
+#define MSS 1460
 
 /* --- the device, and the peer's end of the cable
  * ------------------------------------------------------------------
@@ -34,6 +36,11 @@ static struct {
     size_t options_length;
 } segment;
 static unsigned segment_count;
+
+/* What it has sent of one connection, from this sequence number on: the same each time. */
+static uint32_t sent_first, sent_end;
+static uint8_t sent[1 << 20];
+
 static void *tokens[16];
 static unsigned token_count;
 static struct net_buffer *incoming, **incoming_end = &incoming;
@@ -95,7 +102,7 @@ static int transmit(struct netdev *unused, unsigned queue, const struct net_segm
     (void)unused;
     (void)queue;
     (void)offload;
-    uint8_t frame[2048];
+    static uint8_t frame[UINT16_MAX];
     size_t length = 0;
     for (unsigned i = 0; i < count; i++) {
         CHECK(length + segments[i].length <= sizeof(frame));
@@ -113,6 +120,17 @@ static int transmit(struct netdev *unused, unsigned queue, const struct net_segm
         segment.options_length = (tcp[12] >> 4) * 4u - 20;
         segment.payload = length - 54 - segment.options_length;
         memcpy(segment.options, tcp + 20, segment.options_length);
+        const uint8_t *payload = tcp + 20 + segment.options_length;
+        uint32_t at = segment.sequence - sent_first;
+        if (at + segment.payload <= sizeof(sent)) {
+            for (size_t i = 0; i < segment.payload; i++) {
+                CHECK(at + i >= sent_end || sent[at + i] == payload[i], "byte %zu", at + i);
+                sent[at + i] = payload[i];
+            }
+            if (at + segment.payload > sent_end) {
+                sent_end = at + (uint32_t)segment.payload;
+            }
+        }
         segment_count++;
     }
     tokens[token_count++] = token;
@@ -159,7 +177,8 @@ static struct netdev device = {
     .operations = &operations,
     .mac = {0x52, 0x54, 0, 0x12, 0x34, 0x56},
     .mtu = 1500,
-    .features = NETDEV_TX_CHECKSUM | NETDEV_RX_CHECKSUM,
+    .features = NETDEV_TX_CHECKSUM | NETDEV_RX_CHECKSUM | NETDEV_TX_TSO4,
+    .transmit_max = UINT16_MAX,
     .queue_count = 1,
     .link_up = true,
 };
@@ -185,7 +204,7 @@ static void say(struct connection *connection, uint8_t flags, size_t payload)
     uint8_t *ip = frame + 14;
     uint8_t *tcp = ip + 20;
     ip[0] = 0x45;
-    put16(ip + 2, (unsigned)(40 + payload + ((flags & SYN) != 0 ? 4 : 0)));
+    put16(ip + 2, (unsigned)(40 + payload + ((flags & SYN) != 0 ? 8 : 0)));
     ip[8] = 64;
     ip[9] = 6;
     put32(ip + 12, 0x0a000202);
@@ -201,9 +220,9 @@ static void say(struct connection *connection, uint8_t flags, size_t payload)
     put32(tcp + 8, connection->acknowledged);
     tcp[12] = 5 << 4;
     if ((flags & SYN) != 0) {
-        static const uint8_t sack_permitted[4] = {4, 2, 1, 1};
-        memcpy(tcp + 20, sack_permitted, sizeof(sack_permitted));
-        tcp[12] = 6 << 4;
+        static const uint8_t options[8] = {4, 2, 2, 4, MSS >> 8, MSS & 0xff, 1, 1}; /* SACK too */
+        memcpy(tcp + 20, options, sizeof(options));
+        tcp[12] = 7 << 4;
     }
     size_t header = (tcp[12] >> 4) * 4u;
     tcp[13] = flags;
@@ -412,6 +431,52 @@ static void test_keep_alive(void)
     connection.socket->operations->release(connection.socket);
 }
 
+static void acknowledge_all(struct connection *connection)
+{
+    for (unsigned seen = segment_count - 1; seen != segment_count;) {
+        seen = segment_count;
+        connection->acknowledged = segment.sequence + (uint32_t)segment.payload;
+        say(connection, ACK, 0);
+    }
+}
+
+/* Large segments, which the device cuts and of which only a part arrives: what is sent again begins
+ * with what is missing, as much as the congestion window lets out, and in the end all is there. */
+static void test_part_of_large_segments(void)
+{
+    struct connection connection = open_connection(1010);
+    set_option(&connection, IPPROTO_TCP, TCP_NODELAY, 1);
+    sent_first = connection.acknowledged;
+    static const uint32_t arrived[] = {MSS, 2 * MSS, 1, MSS - 1, 5000};
+    for (unsigned i = 0; i < sizeof(arrived) / sizeof(arrived[0]); i++) {
+        do { /* as the window grows, they do */
+            write_bytes(&connection, 20000);
+            acknowledge_all(&connection);
+        } while (segment.payload < 8u * MSS);
+        write_bytes(&connection, 20000);
+        uint32_t end = connection.acknowledged + 20000;
+        connection.acknowledged += arrived[i];
+        say(&connection, ACK, 0);
+        unsigned before = segment_count;
+        stack_pass_time(3000 * MS);
+        CHECK(segment_count > before && segment.sequence == connection.acknowledged,
+              "%u segments, %u", segment_count - before,
+              segment.sequence - connection.acknowledged);
+        CHECK(segment.payload == MSS, "%zu", segment.payload);
+        while (connection.acknowledged != end) {
+            uint32_t missing = connection.acknowledged;
+            CHECK(segment.sequence <= missing, "%u", segment.sequence - missing);
+            connection.acknowledged = segment.sequence + (uint32_t)segment.payload;
+            CHECK(connection.acknowledged > missing);
+            say(&connection, ACK, 0);
+        }
+        int queued = -1;
+        CHECK(connection.socket->operations->ioctl(connection.socket, TIOCOUTQ,
+                                                   (uintptr_t)&queued) == 0);
+        CHECK(queued == 0, "%d", queued);
+    }
+}
+
 int main(void)
 {
     core_netdev_found(&device);
@@ -430,5 +495,6 @@ int main(void)
     test_gap();
     test_nagle();
     test_keep_alive();
+    test_part_of_large_segments();
     return 0;
 }
