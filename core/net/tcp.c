@@ -178,6 +178,13 @@ static err_t check_user_timeout(void *argument, struct tcp_pcb *pcb)
     return ERR_ABRT;
 }
 
+/* tcp(7): tcp_retries2, and what tcp_orphan_retries is by default. */
+uint8_t core_net_retransmissions(const struct tcp_pcb *pcb)
+{
+    const struct tcp_socket *tcp = pcb->callback_arg;
+    return tcp == NULL || tcp->orphan ? 8 : 15;
+}
+
 static void apply_options(struct tcp_socket *tcp)
 {
     struct tcp_pcb *pcb = tcp->pcb;

@@ -43,6 +43,11 @@ int8_t core_net_too_large6(struct pbuf *packet, struct netif *netif,
 /* How far the receive window must have opened before the peer is told: bytes (tcp.c). */
 uint32_t core_net_window_step(const struct tcp_pcb *pcb);
 
+/* How often a segment is sent again, or an empty window asked about, before the connection is given
+ * up (tcp.c). */
+uint8_t core_net_retransmissions(const struct tcp_pcb *pcb);
+#define LWIP_TCP_RETRANSMISSIONS(pcb) core_net_retransmissions(pcb)
+
 /* An acknowledgement waits for data to go with, and goes alone after a while (timers.c). */
 void core_net_ack_delayed(struct tcp_pcb *pcb);
 #define LWIP_TCP_ACK_DELAYED(pcb) core_net_ack_delayed(pcb)

@@ -113,7 +113,8 @@
 #define LWIP_TCP 1
 #define LWIP_DISABLE_TCP_SANITY_CHECKS 1 /* for small machines; an MSS of 64 KiB fails them */
 #define TCP_TMR_INTERVAL 50
-#define LWIP_TCP_RTO_TIME 1000 /* RFC 6298, 2 */
+#define LWIP_TCP_RTO_TIME 1000  /* RFC 6298, 2 */
+#define LWIP_TCP_RTO_MAX 120000 /* ms, as Linux's TCP_RTO_MAX */
 #define TCP_MSL 30000
 #define TCP_SYNMAXRTX 6
 #define TCP_MSS 65475 /* the most that a netif may ask for; what is used comes from its MTU */

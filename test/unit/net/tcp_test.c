@@ -431,6 +431,37 @@ static void test_keep_alive(void)
     connection.socket->operations->release(connection.socket);
 }
 
+/* tcp(7): with data under way there are no keep-alive probes, and a quarter of an hour passes
+ * before the connection is given up; much less when the program has closed it. */
+static void test_no_answer(void)
+{
+    struct connection connection = open_connection(1011);
+    set_option(&connection, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(&connection, IPPROTO_TCP, TCP_KEEPIDLE, 10);
+    set_option(&connection, IPPROTO_TCP, TCP_KEEPINTVL, 2);
+    set_option(&connection, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    unsigned before = segment_count, seconds = 0;
+    write_bytes(&connection, 100);
+    const struct socket_operations *operations = connection.socket->operations;
+    while ((operations->poll(connection.socket) & POLLERR) == 0 && seconds < 2000) {
+        CHECK(segment.sequence == connection.acknowledged && segment.payload == 100);
+        stack_pass_time(1000 * MS);
+        seconds++;
+    }
+    CHECK(connection.socket->error == ETIMEDOUT);
+    CHECK(segment_count == before + 1 + 15, "%u", segment_count - before);
+    CHECK(seconds > 900 && seconds < 1100, "%u", seconds);
+    operations->release(connection.socket);
+
+    connection = open_connection(1012);
+    before = segment_count;
+    write_bytes(&connection, 100);
+    connection.socket->operations->release(connection.socket);
+    stack_pass_time(300000 * MS);
+    CHECK(segment_count == before + 2 * (1 + 8), "%u", segment_count - before); /* its end, too */
+    expect_silence(1000000 * MS);
+}
+
 static void acknowledge_all(struct connection *connection)
 {
     for (unsigned seen = segment_count - 1; seen != segment_count;) {
@@ -495,6 +526,7 @@ int main(void)
     test_gap();
     test_nagle();
     test_keep_alive();
+    test_no_answer();
     test_part_of_large_segments();
     return 0;
 }
