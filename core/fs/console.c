@@ -11,6 +11,7 @@
 #include "core/fs/fs_internal.h"
 #include "core/fs/inode.h"
 #include "core/mm/page.h"
+#include "core/signal/restart.h"
 #include "core/signal/signal.h"
 #include "core/time/clock.h"
 #include "goruntime/hostlink.h"
@@ -375,18 +376,17 @@ static void write_processed(enum hal_stream stream, const char *bytes, size_t le
         hal_console_write(stream, bytes, length);
         return;
     }
-    while (length != 0) {
-        const char *newline = memchr(bytes, '\n', length);
-        size_t piece = newline == NULL ? length : (size_t)(newline - bytes);
-        if (piece != 0) {
-            hal_console_write(stream, bytes, piece);
+    char processed[512];
+    size_t count = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (bytes[i] == '\n') {
+            processed[count++] = '\r';
         }
-        if (newline != NULL) {
-            hal_console_write(stream, "\r\n", 2);
-            piece++;
+        processed[count++] = bytes[i];
+        if (count >= sizeof(processed) - 1 || i == length - 1) {
+            hal_console_write(stream, processed, count);
+            count = 0;
         }
-        bytes += piece;
-        length -= piece;
     }
 }
 
@@ -398,7 +398,8 @@ static long console_write(struct file *file, struct io_vector *io, uint64_t *off
     mutex_lock(&output_lock);
     while (io->remaining != 0) {
         size_t piece = MIN(io->remaining, sizeof(bytes));
-        int result = io_copy_from(io, bytes, piece);
+        int result = hal_console_await_room();
+        result = result == -EINTR ? -ERESTARTSYS : io_copy_from(io, bytes, piece);
         if (result != 0) {
             done = done != 0 ? done : result;
             break;

@@ -126,6 +126,11 @@ void hal_console_write(enum hal_stream stream, const char *bytes, size_t length)
     hal_irq_restore(irq);
 }
 
+int hal_console_await_room(void)
+{
+    return 0; /* the devices have no memory of their own to speak of */
+}
+
 void console_break_lock(void)
 {
     console.lock_broken = true;

@@ -2,9 +2,14 @@
 /* The console: two byte rings in a page that is shared with the toolstack's console daemon
  * (xen/include/public/io/console.h). Both streams go there, told apart only with the word
  * `hostlink` (goruntime/hostlink.h). console.lock guards output, input_lock keeps received bytes in
- * order. The daemon's indices are read once and checked. */
+ * order. The daemon's indices are read once and checked. It takes so many events a second and no
+ * more, so there is none that tells it nothing. */
+#include <linux/poll.h>
+
 #include "core/lib/spinlock.h"
 #include "core/lib/string.h"
+#include "core/sched/sched.h"
+#include "core/sched/wait.h"
 #include "goruntime/hostlink.h"
 #include "xen_internal.h"
 
@@ -13,7 +18,7 @@
 static struct {
     struct spinlock lock;
     bool lock_broken, hostlink;
-    bool input;                     /* is listened to */
+    bool bound, input;              /* events are listened to; bytes are taken; input_lock */
     enum hal_stream stream;         /* with hostlink: whose bytes come now */
     struct xencons_interface *ring; /* NULL: there is none */
     uint32_t port;
@@ -21,6 +26,7 @@ static struct {
 } console = {.lock = SPINLOCK_INIT(LOCK_CONSOLE)};
 
 static struct spinlock input_lock = SPINLOCK_INIT(LOCK_CLASS_NONE);
+static struct wait_queue writers = {SPINLOCK_INIT(LOCK_WAIT_QUEUE), LIST_INIT(writers.entries)};
 
 void xen_console_init(struct xencons_interface *ring, uint32_t port)
 {
@@ -52,7 +58,9 @@ static void write_bytes(const char *bytes, size_t length)
             ring->out[console.out_prod++ % sizeof(ring->out)] = bytes[i];
         }
         __atomic_store_n(&ring->out_prod, console.out_prod, __ATOMIC_RELEASE);
-        event_send(console.port);
+        if (chunk != 0) {
+            event_send(console.port);
+        }
         bytes += chunk;
         length -= chunk;
         if (length != 0) {
@@ -107,15 +115,14 @@ void xen_console_flush(void)
     }
 }
 
-static void receive(void *context)
+/* input_lock is held. */
+static void receive(void)
 {
-    (void)context;
     struct xencons_interface *ring = console.ring;
-    spin_lock(&input_lock);
     uint32_t cons = ring->in_cons;
     uint32_t count = __atomic_load_n(&ring->in_prod, __ATOMIC_ACQUIRE) - cons;
-    if (count > sizeof(ring->in)) {
-        count = 0; /* not indices of this ring */
+    if (count == 0 || count > sizeof(ring->in)) { /* the latter are no indices of this ring */
+        return;
     }
     while (count != 0) {
         char buffer[64];
@@ -127,29 +134,59 @@ static void receive(void *context)
         core_console_input(buffer, length);
     }
     __atomic_store_n(&ring->in_cons, cons, __ATOMIC_RELEASE);
-    spin_unlock(&input_lock);
     event_send(console.port);
 }
 
-static void listen(void)
+/* The daemon has taken or put something. */
+static void interrupt(void *context)
 {
-    event_bind(console.port, 0, receive, NULL);
-    receive(NULL); /* what came before */
+    (void)context;
+    spin_lock(&input_lock);
+    if (console.input) {
+        receive();
+    }
+    spin_unlock(&input_lock);
+    wait_queue_notify(&writers, POLLOUT);
+}
+
+static void listen(bool input)
+{
+    bool irq = spin_lock_irqsave(&input_lock);
+    if (!console.bound) {
+        console.bound = event_bind(console.port, 0, interrupt, NULL) == 0;
+    }
+    console.input |= input;
+    if (console.input) {
+        receive(); /* what came before */
+    }
+    spin_unlock_irqrestore(&input_lock, irq);
+}
+
+int xen_console_await_room(void)
+{
+    if (console.ring == NULL || unread() <= sizeof(console.ring->out) / 2) {
+        return 0;
+    }
+    listen(false);
+    if (!console.bound) {
+        return 0; /* xen_console_write waits */
+    }
+    return wait_event(&writers, UINT64_MAX, unread() <= sizeof(console.ring->out) / 2);
 }
 
 void xen_console_enable_input(void)
 {
     if (console.ring != NULL) {
-        console.input = true;
-        bool irq = hal_irq_save();
-        listen();
-        hal_irq_restore(irq);
+        listen(true);
     }
 }
 
 void console_resume(void)
 {
-    if (console.input) {
-        listen();
+    if (console.bound) {
+        console.bound = false;
+        listen(false);
+        event_send(console.port);
+        wait_queue_notify(&writers, POLLOUT);
     }
 }

@@ -47,10 +47,15 @@ static const struct replacement replacements[] = {
 
 /* Under PVH, where all else is hal/kvm's. */
 static const struct replacement pvh_replacements[] = {
-    {hal_console_write, xen_console_write},   {hal_console_enable_input, xen_console_enable_input},
-    {console_set_hostlink, xen_set_hostlink}, {console_break_lock, xen_console_break_lock},
-    {console_early_init, xen_pvh_console},    {hal_shutdown, xen_shutdown},
-    {hal_late_init, xen_pvh_late_init},       {hal_kernel_word, xen_kernel_word},
+    {hal_console_write, xen_console_write},
+    {hal_console_await_room, xen_console_await_room},
+    {hal_console_enable_input, xen_console_enable_input},
+    {console_set_hostlink, xen_set_hostlink},
+    {console_break_lock, xen_console_break_lock},
+    {console_early_init, xen_pvh_console},
+    {hal_shutdown, xen_shutdown},
+    {hal_late_init, xen_pvh_late_init},
+    {hal_kernel_word, xen_kernel_word},
 };
 
 /* What stands for an instruction, told by its first or its last byte. */

@@ -520,6 +520,11 @@ void hal_console_write(enum hal_stream stream, const char *bytes, size_t length)
     machine_console_used += length;
 }
 
+int hal_console_await_room(void)
+{
+    return 0;
+}
+
 void hal_console_enable_input(void)
 {
 }
