@@ -392,19 +392,20 @@ static void write_processed(enum hal_stream stream, const char *bytes, size_t le
 
 static long console_write(struct file *file, struct io_vector *io, uint64_t *offset)
 {
+    enum hal_stream stream = (enum hal_stream)(uintptr_t)file->data;
     char bytes[1024];
     long done = 0;
     (void)offset;
     mutex_lock(&output_lock);
     while (io->remaining != 0) {
         size_t piece = MIN(io->remaining, sizeof(bytes));
-        int result = hal_console_await_room();
+        int result = hal_console_await_room(stream);
         result = result == -EINTR ? -ERESTARTSYS : io_copy_from(io, bytes, piece);
         if (result != 0) {
             done = done != 0 ? done : result;
             break;
         }
-        write_processed((enum hal_stream)(uintptr_t)file->data, bytes, piece);
+        write_processed(stream, bytes, piece);
         done += (long)piece;
     }
     mutex_unlock(&output_lock);

@@ -3,7 +3,10 @@
  * where there is one, for the error stream and the records to `unigornel run`
  * (goruntime/hostlink.h). console.lock guards output on both, input_lock keeps received bytes in
  * order. */
+#include <linux/errno.h>
+
 #include "core/lib/spinlock.h"
+#include "core/sched/sched.h"
 #include "goruntime/hostlink.h"
 #include "kvm_internal.h"
 
@@ -34,6 +37,9 @@
 
 /* No device takes this many status reads for 16 bytes, at 9600 baud and 1 us a read, times ten. */
 #define UART_PATIENCE 200000
+
+/* How long a writer sleeps when the host does not read. */
+#define READER_PAUSE_NS 1000000
 
 static struct {
     struct spinlock lock;
@@ -126,9 +132,17 @@ void hal_console_write(enum hal_stream stream, const char *bytes, size_t length)
     hal_irq_restore(irq);
 }
 
-int hal_console_await_room(void)
+int hal_console_await_room(enum hal_stream stream)
 {
-    return 0; /* the devices have no memory of their own to speak of */
+    if (!console.have_uart || (stream == HAL_STREAM_ERR && console.have_debug)) {
+        return 0;
+    }
+    int result = 0;
+    while (result != -EINTR && (port_read8(UART_LSR) & LSR_THR_EMPTY) == 0) {
+        thread_prepare_sleep(THREAD_SLEEPING_SIGNAL);
+        result = thread_sleep(hal_clock_monotonic() + READER_PAUSE_NS);
+    }
+    return result == -EINTR ? result : 0;
 }
 
 void console_break_lock(void)

@@ -162,8 +162,9 @@ static void listen(bool input)
     spin_unlock_irqrestore(&input_lock, irq);
 }
 
-int xen_console_await_room(void)
+int xen_console_await_room(enum hal_stream stream)
 {
+    (void)stream; /* there is one ring */
     if (console.ring == NULL || unread() <= sizeof(console.ring->out) / 2) {
         return 0;
     }

@@ -94,7 +94,9 @@ class Domain:
         guest.register(self)
 
     def said(self):
-        return self.log.read_bytes() if self.log.exists() else b""
+        # The second is of after a migration: the daemon keeps to the name that it was told first.
+        logs = self.log, self.log.with_stem(f"{self.log.stem}--incoming")
+        return b"".join(log.read_bytes() for log in logs if log.exists())
 
     def text(self):
         return self.said().decode(errors="replace").replace("\r\n", "\n")  # it is a terminal
@@ -154,6 +156,11 @@ class Domain:
         """The domain that was saved goes on, with another number."""
         self.lab.command(f"xl restore -e /run/{self.name}.saved; status=$?;"
                          f" rm /run/{self.name}.saved; exit $status")
+
+    def migrate(self):
+        """`xl migrate` to the host where it is: it runs on while its memory is copied, and has another
+        number afterwards."""
+        self.lab.command(f"xl migrate -s '' {self.name} 'xl migrate-receive -e' 2>&1")
 
     def unpause(self):
         self.lab.command(f"xl unpause {self.name}")

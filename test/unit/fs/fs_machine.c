@@ -520,8 +520,9 @@ void hal_console_write(enum hal_stream stream, const char *bytes, size_t length)
     machine_console_used += length;
 }
 
-int hal_console_await_room(void)
+int hal_console_await_room(enum hal_stream stream)
 {
+    (void)stream;
     return 0;
 }
 
