@@ -328,6 +328,35 @@ def test_live_migration(lab, image):
     assert d.end() == "poweroff"
 
 
+def get(lab, path):
+    with connect(lab) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        return connection.makefile("rb").read()
+
+
+def test_a_console_that_nobody_reads(lab, domain):
+    """Whoever writes more than fits waits, and nobody else, with the only CPU."""
+    d = domain(
+        "network",
+        *("-m", 64, "--smp", 1),
+        line=f"ip={GUEST}/24 -- serve",
+        more='vif=["bridge=xenbr0,mac=00:16:3e:00:00:02"]',
+    )
+    d.expect("serving")
+    daemon = "$(cat /run/xenconsoled.pid)"
+    lab.command(f"kill -STOP {daemon}")
+    try:
+        assert b"200 OK" in get(lab, "/print")
+        for _ in range(5):
+            assert get(lab, "/here").endswith(b"hello /here")
+    finally:
+        lab.command(f"kill -CONT {daemon}")
+    d.expect("(again and ){5000}printed\n")
+    with connect(lab) as connection:
+        connection.sendall(b"GET /end HTTP/1.0\r\n\r\n")
+    assert d.end() == "poweroff"
+
+
 def test_events_by_fifo(domain):
     d = domain("hello", "--log", "debug", "--smp", 2)
     assert d.end() == "poweroff"

@@ -59,6 +59,9 @@ func serve() {
 		n, err := io.Copy(sum, r.Body)
 		fmt.Fprintf(w, "%d %v %x", n, err, sum.Sum(nil))
 	})
+	http.HandleFunc("/print", func(w http.ResponseWriter, r *http.Request) {
+		go fmt.Println(strings.Repeat("again and ", 5000) + "printed")
+	})
 	http.HandleFunc("/end", func(w http.ResponseWriter, r *http.Request) { os.Exit(0) })
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello "+r.URL.Path) })
 	l := listen(":8080")
