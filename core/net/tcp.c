@@ -178,10 +178,17 @@ static err_t check_user_timeout(void *argument, struct tcp_pcb *pcb)
     return ERR_ABRT;
 }
 
+/* The socket that the program has of a connection. NULL: none any more, or none yet; what lwIP
+ * hands on from a listener to its connections may be gone. */
+static struct tcp_socket *owner(const struct tcp_pcb *pcb)
+{
+    return pcb->errf == connection_failed ? pcb->callback_arg : NULL;
+}
+
 /* tcp(7): tcp_retries2, and what tcp_orphan_retries is by default. */
 uint8_t core_net_retransmissions(const struct tcp_pcb *pcb)
 {
-    const struct tcp_socket *tcp = pcb->callback_arg;
+    const struct tcp_socket *tcp = owner(pcb);
     return tcp == NULL || tcp->orphan ? 8 : 15;
 }
 
@@ -333,7 +340,7 @@ static err_t data_acknowledged(void *argument, struct tcp_pcb *pcb, uint16_t len
 
 void tcp_part_acknowledged(const struct tcp_pcb *pcb, uint16_t length)
 {
-    struct tcp_socket *tcp = pcb->callback_arg;
+    struct tcp_socket *tcp = owner(pcb);
     if (tcp != NULL) {
         __atomic_fetch_sub(&tcp->queued, length, __ATOMIC_RELAXED);
         tcp->progress = tcp_ticks;
