@@ -16,12 +16,11 @@ from machine import BUILD, ROOT, go_build, initramfs
 sys.path.append(str(ROOT / "test" / "qemu"))
 
 from xen import build as laboratory  # noqa: E402
-from xen.lab import Lab, wait_for  # noqa: E402
+from xen.lab import VIF, Lab, wait_for  # noqa: E402
 
 LINUX_WORDS = "console=hvc0 quiet panic=-1"
 MEMORY, LINUX_MEMORY = 64, 160  # MiB; Linux does not come up with much less
 GUEST4, GUEST6 = "10.0.0.2", "fd00::2"
-INTERFACE = 'vif = ["bridge=xenbr0,mac=00:16:3e:00:00:02"]'
 DISK_SIZE = 64 << 20
 CALLS = {"getppid": 50, "time_now": None, "futex_handover": None, "pipe_round_trip": None}
 
@@ -68,7 +67,7 @@ class Side:
             files = f'kernel = "{kernel}"\nramdisk = "{self.file(initrd)}"'
             memory = 256 if network else LINUX_MEMORY
         line = " ".join([*words, *(["--", *arguments] if arguments else [])])
-        more = INTERFACE if network else ""
+        more = VIF if network else ""
         if disk:
             more = 'disk = ["/job/disk.img,raw,xvda,r"]'
         return f'type = "pv"\n{files}\ncmdline = "{line}"\nmemory = {memory}\nvcpus = 1\n{more}\n'

@@ -312,11 +312,16 @@ static err_t data_arrived(void *argument, struct tcp_pcb *pcb, struct pbuf *data
     return ERR_OK;
 }
 
+static void count_acknowledged(struct tcp_socket *tcp, uint16_t length)
+{
+    __atomic_fetch_sub(&tcp->queued, length, __ATOMIC_RELAXED);
+    tcp->progress = tcp_ticks;
+}
+
 static err_t data_acknowledged(void *argument, struct tcp_pcb *pcb, uint16_t length)
 {
     struct tcp_socket *tcp = argument;
-    __atomic_fetch_sub(&tcp->queued, length, __ATOMIC_RELAXED);
-    tcp->progress = tcp_ticks;
+    count_acknowledged(tcp, length);
     struct send_buffer *stalled = tcp->stalled;
     if (stalled != NULL &&
         tcp_write_buffer(pcb, stalled, 0, (uint16_t)stalled->length, 0) == ERR_OK) {
@@ -342,8 +347,7 @@ void tcp_part_acknowledged(const struct tcp_pcb *pcb, uint16_t length)
 {
     struct tcp_socket *tcp = owner(pcb);
     if (tcp != NULL) {
-        __atomic_fetch_sub(&tcp->queued, length, __ATOMIC_RELAXED);
-        tcp->progress = tcp_ticks;
+        count_acknowledged(tcp, length);
     }
 }
 

@@ -162,17 +162,22 @@ static void listen(bool input)
     spin_unlock_irqrestore(&input_lock, irq);
 }
 
+static bool is_read(void)
+{
+    return unread() <= sizeof(console.ring->out) / 2;
+}
+
 int xen_console_await_room(enum hal_stream stream)
 {
     (void)stream; /* there is one ring */
-    if (console.ring == NULL || unread() <= sizeof(console.ring->out) / 2) {
+    if (console.ring == NULL || is_read()) {
         return 0;
     }
     listen(false);
     if (!console.bound) {
         return 0; /* xen_console_write waits */
     }
-    return wait_event(&writers, UINT64_MAX, unread() <= sizeof(console.ring->out) / 2);
+    return wait_event(&writers, UINT64_MAX, is_read());
 }
 
 void xen_console_enable_input(void)

@@ -13,7 +13,7 @@ import time
 
 import guest
 import pytest
-from xen.lab import GUEST, TIMEOUT, wait_for
+from xen.lab import GUEST, TIMEOUT, VIF, wait_for
 
 
 def test_functions_have_room_for_a_jump():
@@ -281,7 +281,7 @@ def test_devices_after_a_restore(lab, domain):
         "suspended",
         *("-m", 64, "--smp", 2, "--disk", disk),
         line=f"ip={GUEST}/24 log=info -- -listen -disk xvda",
-        more='vif=["bridge=xenbr0,mac=00:16:3e:00:00:02"]',
+        more=VIF,
     )
     d.expect("ready")
     ask(d, 1)
@@ -309,7 +309,7 @@ def test_live_migration(lab, image):
         *("-m", 64, "--smp", 2),
         kind="pvh",
         line=f"ip={GUEST}/24 log=info -- -listen",
-        more='vif=["bridge=xenbr0,mac=00:16:3e:00:00:02"]',
+        more=VIF,
     )
     d.expect("ready")
     ask(d, 1)
@@ -349,7 +349,7 @@ def test_a_console_that_nobody_reads(lab, domain):
         "network",
         *("-m", 64, "--smp", 1),
         line=f"ip={GUEST}/24 -- serve",
-        more='vif=["bridge=xenbr0,mac=00:16:3e:00:00:02"]',
+        more=VIF,
     )
     d.expect("serving")
     daemon = "$(cat /run/xenconsoled.pid)"
@@ -361,8 +361,7 @@ def test_a_console_that_nobody_reads(lab, domain):
     finally:
         lab.command(f"kill -CONT {daemon}")
     d.expect("(again and ){5000}printed\n")
-    with connect(lab) as connection:
-        connection.sendall(b"GET /end HTTP/1.0\r\n\r\n")
+    get(lab, "/end")
     assert d.end() == "poweroff"
 
 

@@ -8,9 +8,8 @@ import threading
 import urllib.request
 
 import pytest
-from xen.lab import GUEST, TIMEOUT
+from xen.lab import GUEST, TIMEOUT, VIF
 
-VIF = 'vif=["bridge=xenbr0,mac=00:16:3e:00:00:02"]'
 BYTES = b"0123456789abcdef" * (1 << 20)  # what the program gives for /bytes
 
 

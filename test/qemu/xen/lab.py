@@ -24,6 +24,7 @@ CPU = "qemu64,+svm,+npt,+rdrand"
 MEMORY = 3072  # one domain at a time has more than half of it; what is not used costs nothing
 DOM0_MEMORY = 512
 GUEST = "10.0.0.2"
+VIF = 'vif=["bridge=xenbr0,mac=00:16:3e:00:00:02"]'  # of a domain's configuration
 PANICKED = 127  # guest.Machine's status of a kernel panic
 TIMEOUT = 180  # seconds; reached only by what hangs
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernel around lwIP and core/net, for tests of the whole of them: time passes when the test
- * says so, memory may run out now and then, the program's memory is one piece. The address is
- * 10.0.2.15/24. */
+ * says so, memory may run out now and then, what the program writes is noise, the same in each run.
+ * The address is 10.0.2.15/24. */
 #pragma once
 
 #include <stdint.h>

@@ -403,14 +403,20 @@ static void test_nagle(void)
     expect_silence(1000 * MS);
 }
 
+/* Three probes, 2 s apart, after 10 s of silence. */
+static void keep_alive(struct connection *connection)
+{
+    set_option(connection, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(connection, IPPROTO_TCP, TCP_KEEPIDLE, 10);
+    set_option(connection, IPPROTO_TCP, TCP_KEEPINTVL, 2);
+    set_option(connection, IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
 /* tcp(7): a probe after TCP_KEEPIDLE, TCP_KEEPCNT of them TCP_KEEPINTVL apart, and the end. */
 static void test_keep_alive(void)
 {
     struct connection connection = open_connection(1009);
-    set_option(&connection, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(&connection, IPPROTO_TCP, TCP_KEEPIDLE, 10);
-    set_option(&connection, IPPROTO_TCP, TCP_KEEPINTVL, 2);
-    set_option(&connection, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    keep_alive(&connection);
     for (unsigned i = 0; i < 2; i++) { /* the first is answered, and time begins anew */
         expect_silence(9800 * MS);
         unsigned before = segment_count;
@@ -436,10 +442,7 @@ static void test_keep_alive(void)
 static void test_no_answer(void)
 {
     struct connection connection = open_connection(1011);
-    set_option(&connection, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(&connection, IPPROTO_TCP, TCP_KEEPIDLE, 10);
-    set_option(&connection, IPPROTO_TCP, TCP_KEEPINTVL, 2);
-    set_option(&connection, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    keep_alive(&connection);
     unsigned before = segment_count, seconds = 0;
     write_bytes(&connection, 100);
     const struct socket_operations *operations = connection.socket->operations;
