@@ -324,6 +324,7 @@ def test_live_migration(lab, image):
 
     client = threading.Thread(target=talk)
     client.start()
+    wait_for("an answer", lambda: answers)
     began = time.monotonic()
     d.migrate()
     ended = time.monotonic()

@@ -22,8 +22,8 @@ mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=262144 job /job
 xenstored --pid-file /run/xen/xenstored.pid
 xen-init-dom0
 xenconsoled --log=guest --log-dir=/job/console --pid-file=/run/xenconsoled.pid
-# Tests wait for what dom0 does for a domain, as copying its memory: a domain that is busy gets what of the CPU is left.
-xl sched-credit2 -d Domain-0 -w 65535
+# Tests wait for what dom0 does for a domain, as copying its memory: it gets eight times a busy domain's share of the CPU.
+xl sched-credit2 -d Domain-0 -w 2048
 brctl addbr xenbr0
 brctl addif xenbr0 eth0
 ip link set lo up
