@@ -13,6 +13,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import warnings
 
 import guest
 
@@ -46,11 +47,6 @@ QEMU = pathlib.Path("/usr/bin/qemu-system-x86_64")
 # Where that finds what it comes with; it would look beside itself.
 QEMU_DATA = ("/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu")
 QEMU_MODULES = "/usr/lib/x86_64-linux-gnu/qemu"
-# The store to exception_index, before those to exception_is_int (0) and exception_next_eip (-1).
-QEMU_STORE = re.compile(
-    rb"\x89\xb3....(?=\xc7\x83....\x00\x00\x00\x00\x48\xc7\x83....\xff\xff\xff\xff)", re.DOTALL
-)
-NO_OPERATION = b"\x90"
 FOLDERS = (
     "proc sys dev run tmp job usr/sbin etc/xen/scripts var/lib/xen var/lib/xenstored var/log/xen"
 ).split()
@@ -177,20 +173,47 @@ def initramfs(root):
     return gzip.compress(archive.bytes(), 1)
 
 
+# The store to exception_index, before those to exception_is_int (0) and exception_next_eip (-1).
+SECOND_DELIVERY = re.compile(
+    rb"\x89\xb3....(?=\xc7\x83....\x00\x00\x00\x00\x48\xc7\x83....\xff\xff\xff\xff)", re.DOTALL
+)
+# orl $CPU_INTERRUPT_VIRQ, interrupt_request, before the test of a bit in hflags2
+UNLOCKED_OR = re.compile(
+    rb"\x81([\x88-\x8f])(....)\x00\x01\x00\x00(?=\xf6[\x80-\x87]....\x20)", re.DOTALL
+)
+
+
+def no_operation(store):
+    return b"\x90" * len(store[0])
+
+
+def locked_or(instruction):
+    """The same bit, in the second byte, by `lock orb`, and a no-operation of two bytes."""
+    at = int.from_bytes(instruction[2], "little", signed=True) + 1
+    return b"\xf0\x80" + instruction[1] + at.to_bytes(4, "little", signed=True) + b"\x01\x66\x90"
+
+
 def repaired_qemu():
-    """QEMU without a store of one instruction, or as it is when that is not found.
+    """QEMU with two faults of its VMRUN repaired (target/i386/tcg/sysemu/svm_helper.c, 7.2), as far as
+    the instructions are found.
 
     An interrupt that Xen injects with VMRUN is delivered at once, but QEMU also notes it as an
-    exception that is still to be delivered (target/i386/tcg/sysemu/svm_helper.c,
-    SVM_EVTINJ_TYPE_INTR). Nothing takes the note away before the guest leaves or faults; when another
-    thread of QEMU wants the CPU's attention just then, which on a busy host is every minute, the
-    guest gets the interrupt once more, though it masks interrupts, and over the first one's frame."""
+    exception that is still to be delivered (SVM_EVTINJ_TYPE_INTR). Nothing takes the note away before
+    the guest leaves or faults; when another thread of QEMU wants the CPU's attention just then, which
+    on a busy host is every minute, the guest gets the interrupt once more, though it masks
+    interrupts, and over the first one's frame.
+
+    A virtual interrupt is added to those that wait without the lock that the other threads hold when
+    they add theirs. A device's interrupt, or the timer's, that comes at that moment is lost."""
     program = QEMU.read_bytes()
-    stores = list(QEMU_STORE.finditer(program))
-    if len(stores) != 1:
-        return program  # another release
-    at = stores[0]
-    return program[: at.start()] + NO_OPERATION * len(at[0]) + program[at.end() :]
+    for pattern, repair in ((SECOND_DELIVERY, no_operation), (UNLOCKED_OR, locked_or)):
+        found = list(pattern.finditer(program))
+        if len(found) == 1:
+            start, end = found[0].span()
+            program = program[:start] + repair(found[0]) + program[end:]
+        else:
+            warnings.warn(f"{QEMU} is another release: left without {repair.__name__}")
+    return program
 
 
 def build():

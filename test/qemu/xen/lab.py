@@ -105,11 +105,16 @@ class Domain:
     def streams(self):
         return Streams(self.said())
 
+    def wait_for(self, what, condition, timeout):
+        """The TimeoutError says where each of the domain's CPUs is and what events it has."""
+        try:
+            return wait_for(what, condition, timeout)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.text()}\n{self.lab.state_of(self.name)}") from None
+
     def expect(self, pattern, timeout=TIMEOUT):
-        return wait_for(
-            f"{pattern!r} of {self.name}, which says\n{self.text()}",
-            lambda: re.search(pattern, self.text()),
-            timeout,
+        return self.wait_for(
+            f"{pattern!r} of {self.name}", lambda: re.search(pattern, self.text()), timeout
         )
 
     def write(self, text):
@@ -178,8 +183,8 @@ class Domain:
 
     def wait_for_end_of_output(self, timeout=TIMEOUT):
         """With `hostlink`: until the program's end or the kernel's has been told."""
-        wait_for(
-            f"the end of {self.name}, which says\n{self.text()}",
+        self.wait_for(
+            f"the end of {self.name}",
             lambda: self.streams().status is not None or b"kernel panic on CPU" in self.said(),
             timeout,
         )
@@ -264,6 +269,21 @@ class Lab:
         if answer != [name, "0"]:
             raise RuntimeError(f"xen: {script}\n{answer}\n{output}")
         return output
+
+    def state_of(self, name):
+        """What Xen and the toolstack know of a domain."""
+        seen = len(self.xen_log())
+        # The keys' answers are on Xen's console: event channels, then domains with their VCPUs.
+        state = self.command(
+            f"xl list -v; xl vcpu-list; xenstore-ls /local/domain/$(xl domid {name});"
+            f" xenctx -a -C $(xl domid {name}) 2>&1; xl debug-keys e; xl debug-keys q; sleep 1"
+        )
+        # Of QEMU's threads: nanoseconds that they ran, and waited for a CPU (Linux, sched-stats.rst).
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()
+        times = "".join(
+            f"{(task / 'comm').read_text().strip()}: {(task / 'schedstat').read_text()}" for task in tasks
+        )
+        return times + state + self.xen_log()[seen:]
 
     def share(self, path):
         """A file where dom0 sees it: copied, unless it is there."""
