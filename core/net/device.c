@@ -88,7 +88,7 @@ static unsigned prepare_tcp(struct net_interface *interface, struct pbuf *frame,
         return 0;
     }
     struct tcp_hdr *tcp = (struct tcp_hdr *)(bytes + start);
-    if ((interface->device->features & NETDEV_TX_CHECKSUM) != 0) {
+    if ((interface->netif.chksum_flags & NETIF_CHECKSUM_GEN_TCP) == 0) {
         sum += lwip_htons(IP_PROTO_TCP) + lwip_htons((uint16_t)(frame->tot_len - start));
         sum = (sum >> 16) + (sum & 0xffff);
         tcp->chksum = (uint16_t)((sum >> 16) + sum);
@@ -159,7 +159,8 @@ static err_t link_output(struct netif *netif, struct pbuf *frame)
 {
     struct net_interface *interface = (struct net_interface *)netif;
     struct net_offload offload = {0};
-    unsigned queue = prepare_tcp(interface, frame, &offload) % interface->device->queue_count;
+    unsigned queue = prepare_tcp(interface, frame, &offload) %
+                     __atomic_load_n(&interface->device->queues_used, __ATOMIC_RELAXED);
     if (interface->backlog[queue].count != 0) {
         return enqueue(interface, queue, frame, &offload);
     }
@@ -180,13 +181,18 @@ static err_t link_output(struct netif *netif, struct pbuf *frame)
     return error == 0 ? ERR_OK : ERR_IF;
 }
 
+bool net_device_has(const struct net_interface *interface, uint32_t feature)
+{
+    return (__atomic_load_n(&interface->device->features, __ATOMIC_RELAXED) & feature) != 0;
+}
+
 /* Whether the device makes segments of the MSS of an IP packet, whose header has the protocol at
  * `at`. */
 static bool device_cuts(const struct pbuf *packet, const struct netif *netif, unsigned at,
                         uint32_t feature)
 {
     const struct net_interface *interface = net_interface_of(netif);
-    return interface != NULL && (interface->device->features & feature) != 0 &&
+    return interface != NULL && net_device_has(interface, feature) &&
            packet->tot_len > netif->mtu && ((const uint8_t *)packet->payload)[at] == IP_PROTO_TCP;
 }
 
@@ -397,21 +403,32 @@ void core_net_link_changed(struct netdev *device)
     net_request(NET_WORK_DEVICES);
 }
 
+/* Takes over what a device may come back with. */
+static void follow_device(struct net_interface *interface)
+{
+    struct netif *netif = &interface->netif;
+    const struct netdev *device = interface->device;
+    memcpy(netif->hwaddr, device->mac, sizeof(device->mac));
+    NETIF_SET_CHECKSUM_CTRL(netif, net_device_has(interface, NETDEV_TX_CHECKSUM)
+                                       ? NETIF_CHECKSUM_ENABLE_ALL & ~NETIF_CHECKSUM_GEN_TCP
+                                       : NETIF_CHECKSUM_ENABLE_ALL);
+}
+
+/* The link has changed, perhaps more than once. */
 static void follow_link(struct net_interface *interface)
 {
-    bool up = __atomic_load_n(&interface->device->link_up, __ATOMIC_RELAXED);
-    if (up == netif_is_link_up(&interface->netif)) {
-        return;
+    const char *name = interface->device->name;
+    if (netif_is_link_up(&interface->netif)) {
+        log_info("%s: link is down", name);
+        interface->carrier_down++;
+        netif_set_link_down(&interface->netif);
     }
-    log_info("%s: link is %s", interface->device->name, up ? "up" : "down");
-    interface->carrier_up += up;
-    interface->carrier_down += !up;
-    if (up) {
-        memcpy(interface->netif.hwaddr, interface->device->mac, sizeof(interface->device->mac));
+    if (__atomic_load_n(&interface->device->link_up, __ATOMIC_ACQUIRE)) {
+        log_info("%s: link is up", name);
+        interface->carrier_up++;
+        follow_device(interface);
         netif_set_link_up(&interface->netif);
         net_configure(interface);
-    } else {
-        netif_set_link_down(&interface->netif);
     }
     net_timers_recheck();
 }
@@ -514,12 +531,9 @@ static err_t interface_init(struct netif *netif)
     netif->mtu = device->mtu;
     netif->mtu6 = device->mtu;
     netif->hwaddr_len = sizeof(device->mac);
-    memcpy(netif->hwaddr, device->mac, sizeof(device->mac));
+    follow_device(interface);
     netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET |
                    NETIF_FLAG_IGMP | NETIF_FLAG_MLD6;
-    NETIF_SET_CHECKSUM_CTRL(netif, (device->features & NETDEV_TX_CHECKSUM) != 0
-                                       ? NETIF_CHECKSUM_ENABLE_ALL & ~NETIF_CHECKSUM_GEN_TCP
-                                       : NETIF_CHECKSUM_ENABLE_ALL);
     return ERR_OK;
 }
 

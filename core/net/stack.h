@@ -75,6 +75,9 @@ extern struct net_poll_count {
 /* The interface behind one of lwIP's, or NULL for loopback. */
 struct net_interface *net_interface_of(const struct netif *netif);
 
+/* Whether the device has one of the NETDEV_ features. */
+bool net_device_has(const struct net_interface *interface, uint32_t feature);
+
 /* Brings up the devices that have been found; once. */
 void net_devices_start(void);
 

@@ -487,6 +487,7 @@ static void read_config(struct virtio_net *net)
     } else if (netdev->queue_count == 0) {
         netdev->queue_count = 1;
     }
+    netdev->queues_used = netdev->queue_count;
 }
 
 static void set_features(struct virtio_net *net)

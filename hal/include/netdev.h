@@ -82,9 +82,10 @@ struct netdev {
     char name[16]; /* "eth0", ...; core's */
     uint8_t mac[6];
     uint16_t mtu;          /* bytes of an IP packet */
-    uint32_t features;     /* NETDEV_ bits */
+    uint32_t features;     /* NETDEV_ bits; atomic, may change while the link is down */
     uint32_t transmit_max; /* largest frame with segment_version set, bytes; 65550 at most */
     unsigned queue_count;  /* pairs of a receive and a transmit queue, 1 .. HAL_MAX_CPUS */
+    unsigned queues_used;  /* the first so many; atomic, may change while the link is down */
     bool link_up;          /* atomic; changes come with core_net_link_changed */
     bool draining; /* set by core for good, atomic: enable_interrupt has the device interrupt
                       whatever little is in flight */

@@ -109,6 +109,7 @@ struct tx_slot {
 struct netfront_queue {
     struct netfront *net;
     unsigned index;
+    bool open;      /* a back end has the rings, or is offered them; changes as these do */
     unsigned users; /* callers in the operations; atomic */
     uint32_t port;
     uint32_t tx_grant, rx_grant; /* of the rings */
@@ -170,12 +171,12 @@ static bool is_gone(const struct netfront *net)
     return __atomic_load_n(&net->gone, __ATOMIC_SEQ_CST);
 }
 
-/* Begins one of the queue's operations, which `leave` ends: false when there is no back end, and
- * the rings must not be looked at. */
+/* Begins one of the queue's operations, which `leave` ends: false when there is no back end or it
+ * does not use the queue, and the rings must not be looked at. */
 static bool enter(struct netfront_queue *queue)
 {
     __atomic_fetch_add(&queue->users, 1, __ATOMIC_SEQ_CST);
-    return !is_gone(queue->net);
+    return !is_gone(queue->net) && queue->open;
 }
 
 static void leave(struct netfront_queue *queue)
@@ -671,6 +672,7 @@ static void give_ring(const struct netfront *net, struct ring_header *header, ui
 static int open_queue(struct netfront_queue *queue)
 {
     struct netfront *net = queue->net;
+    queue->open = true;
     give_ring(net, &queue->tx->header, queue->tx_grant);
     give_ring(net, &queue->rx->header, queue->rx_grant);
     queue->tx_prod = queue->tx_pushed = queue->tx_cons = 0;
@@ -717,6 +719,7 @@ static bool close_queue(struct netfront_queue *queue)
         }
     }
     xenbus_free_channel(&queue->net->bus, queue->port);
+    queue->open = false;
     if (queue->lost_count != 0) {
         core_net_interrupt(&queue->net->device, queue->index);
     }
@@ -730,13 +733,13 @@ static void publish(struct xenbus_device *bus)
                                            "feature-sg",        "feature-gso-tcpv4",
                                            "feature-gso-tcpv6", "feature-ipv6-csum-offload"};
     const struct netfront *net = net_of(bus);
-    unsigned queue_count = net->device.queue_count;
-    if (queue_count > 1) {
-        xenbus_write_number(bus, "multi-queue-num-queues", queue_count);
+    unsigned queues = net->device.queues_used;
+    if (net->device.queue_count > 1) { /* or a back end before may have been told another */
+        xenbus_write_number(bus, "multi-queue-num-queues", queues);
     }
-    for (unsigned i = 0; i < queue_count; i++) {
+    for (unsigned i = 0; i < queues; i++) {
         char prefix[16] = "", name[48];
-        if (queue_count > 1) {
+        if (queues > 1) {
             format(prefix, sizeof(prefix), "queue-%u/", i);
         }
         format(name, sizeof(name), "%stx-ring-ref", prefix);
@@ -804,11 +807,12 @@ static void read_properties(const struct netfront *net, struct netdev *device)
     device->queue_count = queues == 0                ? 1
                           : queues < hal_cpu_count() ? (unsigned)queues
                                                      : hal_cpu_count();
+    device->queues_used = device->queue_count;
 }
 
 /* --- back ends come and go (xenbus.h) --------------------------------------------------------- */
 
-/* The first back end decides what core is told; those after it have to offer as much. */
+/* The first back end decides how many queues there are; those after it may use fewer. */
 static const char *meet(struct netfront *net)
 {
     struct netdev now = {0};
@@ -821,17 +825,18 @@ static const char *meet(struct netfront *net)
             }
         }
     }
+    __atomic_store_n(&net->device.features, now.features, __ATOMIC_RELAXED);
+    __atomic_store_n(&net->device.queues_used,
+                     now.queue_count < net->device.queue_count ? now.queue_count
+                                                               : net->device.queue_count,
+                     __ATOMIC_RELAXED);
     for (unsigned i = 0; i < net->device.queue_count; i++) {
         /* core has been asked to poll, and does so as soon as its lock is free. */
         while (__atomic_load_n(&net->queues[i]->lost_count, __ATOMIC_ACQUIRE) != 0) {
             hal_spin_hint();
         }
     }
-    return read_mac(net) != 0 ? "the back end has no address for it"
-           : (net->device.features & ~now.features) != 0 ||
-                   now.queue_count < net->device.queue_count
-               ? "the new back end offers less than the one before"
-               : NULL;
+    return read_mac(net) != 0 ? "the back end has no address for it" : NULL;
 }
 
 static const char *offer(struct xenbus_device *bus)
@@ -839,7 +844,7 @@ static const char *offer(struct xenbus_device *bus)
     struct netfront *net = net_of(bus);
     const char *why = meet(net);
     int error = 0;
-    for (unsigned i = 0; why == NULL && error == 0 && i < net->device.queue_count; i++) {
+    for (unsigned i = 0; why == NULL && error == 0 && i < net->device.queues_used; i++) {
         error = open_queue(net->queues[i]);
     }
     if (why == NULL && error == 0) {
@@ -884,7 +889,7 @@ static bool take_back(struct xenbus_device *bus)
     struct netfront *net = net_of(bus);
     bool all = true;
     for (unsigned i = 0; i < net->device.queue_count; i++) {
-        all = close_queue(net->queues[i]) && all;
+        all = (!net->queues[i]->open || close_queue(net->queues[i])) && all;
     }
     return all;
 }

@@ -95,6 +95,7 @@ static struct netdev device = {
     .features = NETDEV_TX_CHECKSUM | NETDEV_TX_TSO4 | NETDEV_TX_TSO6 | NETDEV_RX_CHECKSUM,
     .transmit_max = 65550,
     .queue_count = 1,
+    .queues_used = 1,
     .link_up = true,
 };
 

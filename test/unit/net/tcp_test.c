@@ -180,6 +180,7 @@ static struct netdev device = {
     .features = NETDEV_TX_CHECKSUM | NETDEV_RX_CHECKSUM | NETDEV_TX_TSO4,
     .transmit_max = UINT16_MAX,
     .queue_count = 1,
+    .queues_used = 1,
     .link_up = true,
 };
 

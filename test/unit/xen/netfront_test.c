@@ -561,21 +561,52 @@ static void check_values(void)
     }
 }
 
-/* The one that comes has to offer what core has been told. */
+/* A back end that comes may offer less than the one before, and the one after it as much again. */
 static void check_what_is_less(void)
 {
-    static const char *const keys[] = {"feature-gso-tcpv4", "feature-gso-tcpv6", "feature-sg",
-                                       "feature-ipv6-csum-offload", "multi-queue-max-queues"};
-    for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+    static const struct {
+        const char *key;
+        uint32_t features; /* that are left */
+        unsigned queues;
+    } cases[] = {
+        {"feature-gso-tcpv4", NETDEV_TX_CHECKSUM | NETDEV_TX_TSO6, 2},
+        {"feature-gso-tcpv6", NETDEV_TX_CHECKSUM | NETDEV_TX_TSO4, 2},
+        {"feature-sg", NETDEV_TX_CHECKSUM, 2},
+        {"feature-ipv6-csum-offload", 0, 2},
+        {"multi-queue-max-queues", NETDEV_TX_CHECKSUM | NETDEV_TX_TSO4 | NETDEV_TX_TSO6, 1},
+    };
+    begin();
+    for (unsigned i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+        bool less = i % 2 == 0;
         char path[64];
-        begin();
+        send(0, i);
+        send(1, i);
         set_state(XENBUS_CLOSING);
         set_state(XENBUS_CLOSED);
+        CHECK(told[i] == taken[i] && fake_granted_count() == 0);
         publish_back_end("00:16:3e:00:00:02");
-        format(path, sizeof(path), BACK "/%s", keys[i]);
-        fake_store_set(path, NULL);
+        format(path, sizeof(path), BACK "/%s", cases[i / 2].key);
+        if (less) {
+            fake_store_set(path, NULL);
+        }
         fake_store_run();
-        CHECK(net->bus.broken && !net->device.link_up, "%s", keys[i]);
+        const struct netdev *device = &net->device;
+        CHECK(!net->bus.broken && device->link_up && device->queue_count == 2, "%s", path);
+        CHECK((device->features & ~(NETDEV_RX_CHECKSUM | NETDEV_RX_LARGE)) ==
+                  (less ? cases[i / 2].features : cases[4].features),
+              "%s", path);
+        unsigned queues = less ? cases[i / 2].queues : 2;
+        CHECK(device->queues_used == queues &&
+              fake_store_number(FRONT "/multi-queue-num-queues") == queues);
+        static char frame[60];
+        struct net_segment segment = {frame, sizeof(frame)};
+        for (unsigned queue = 0; queue < 2; queue++) {
+            int error = transmit(&net->device, queue, &segment, 1, &(struct net_offload){0},
+                                 (void *)(uintptr_t)(i + 1));
+            CHECK(error == (queue < queues ? 0 : -ENODEV), "%s", path);
+            taken[i] += error == 0;
+        }
+        CHECK(poll(&net->device, 1, 64) == 0 && enable_interrupt(&net->device, 1));
     }
 }
 
