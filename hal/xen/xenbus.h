@@ -75,7 +75,7 @@ void xenbus_free_channel(const struct xenbus_device *device, uint32_t port);
 /* --- front_end.c: not in the kernel without files --------------------------------------------- */
 
 /* From now on `front_end` is called for the device, whose memory stays. Returns when the device has
- * connected: 0; -ETIMEDOUT, -ENODEV: not within ten seconds, or never. */
+ * connected: 0; -ETIMEDOUT, -ENODEV: not within five minutes, or never. */
 int front_end_connect(struct xenbus_device *device, const struct xenbus_front_end *front_end);
 
 /* Runs `write`, whose writes to xenstore become visible together, and with them our state. -errno.

@@ -15,7 +15,9 @@
 
 #define PAYLOAD_MAX 4096
 #define TOKEN_MAX 16
-#define REQUEST_PATIENCE_NS 10000000000ull
+/* A host that has much to do may be slow, and there is nothing without the store. */
+#define REQUEST_WARNING_NS 10000000000ull
+#define REQUEST_PATIENCE_NS 300000000000ull
 #define LAST_PATIENCE_NS 1000000000ull
 
 enum {
@@ -122,13 +124,15 @@ static int send(const void *bytes, size_t size)
     return 0;
 }
 
-static int receive(void *bytes, size_t size, uint64_t deadline)
+/* What follows the first byte of a message comes at once, or never. */
+static int receive(void *bytes, size_t size)
 {
     char *to = bytes;
+    uint64_t deadline = hal_clock_monotonic() + REQUEST_PATIENCE_NS;
     while (size != 0) {
         long filled = wait_ring(response_bytes, deadline);
         if (filled < 0) {
-            return (int)filled;
+            return fail("a message is not complete");
         }
         for (; filled != 0 && size != 0; filled--, size--) {
             *to++ = store.ring->rsp[store.rsp_cons++ % XENSTORE_RING_SIZE];
@@ -158,22 +162,20 @@ static void watch_event(const char *payload, uint32_t length)
     }
 }
 
-/* The next message, its payload in store.payload and NUL-terminated. */
+/* The next message, its payload in store.payload and NUL-terminated. -ETIMEDOUT: none has begun
+ * before the deadline. */
 static int next_message(struct message *message, uint64_t deadline)
 {
-    int error = receive(message, sizeof(*message), deadline);
+    long filled = wait_ring(response_bytes, deadline);
+    int error = filled < 0 ? (int)filled : receive(message, sizeof(*message));
     if (error != 0) {
         return error;
     }
     if (message->length > PAYLOAD_MAX) {
         return fail("a message is too long");
     }
-    /* The rest of a message follows its header at once, or never. */
-    error = receive(store.payload, message->length, hal_clock_monotonic() + REQUEST_PATIENCE_NS);
+    error = receive(store.payload, message->length);
     store.payload[message->length] = '\0';
-    if (error == -ETIMEDOUT) {
-        return fail("a message is not complete");
-    }
     if (error == 0 && message->type == XS_WATCH_EVENT) {
         watch_event(store.payload, message->length);
     }
@@ -217,11 +219,18 @@ static long request(uint32_t type, const char *first, const char *second, size_t
         error = send(second, second_size);
     }
     store.sending = false;
-    uint64_t deadline = hal_clock_monotonic() + REQUEST_PATIENCE_NS;
+    uint64_t asked = hal_clock_monotonic();
+    bool warned = false;
     while (error == 0) {
-        error = next_message(&message, deadline);
-        if (error == -ETIMEDOUT) {
+        error = next_message(&message, asked + (warned ? REQUEST_PATIENCE_NS : REQUEST_WARNING_NS));
+        if (error == -ETIMEDOUT && warned) {
             return fail("no answer");
+        }
+        if (error == -ETIMEDOUT) {
+            log_warn("xenstore: no answer yet");
+            warned = true;
+            error = 0;
+            continue;
         }
         if (error == 0 && message.type != XS_WATCH_EVENT && message.request == store.request) {
             if (message.type == XS_ERROR) {
