@@ -16,7 +16,7 @@ struct fake_thread {
     pthread_t host;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool signal;
+    bool signal, asleep;
     void (*fn)(void *);
     void *argument;
     int32_t tid;
@@ -99,6 +99,15 @@ void fake_sched_signal(struct fake_thread *thread, bool pending)
     pthread_mutex_unlock(&thread->mutex);
 }
 
+void fake_sched_await_sleep(struct fake_thread *thread)
+{
+    pthread_mutex_lock(&thread->mutex);
+    while (!thread->asleep) {
+        pthread_cond_wait(&thread->changed, &thread->mutex);
+    }
+    pthread_mutex_unlock(&thread->mutex);
+}
+
 bool thread_signal_pending(void)
 {
     return __atomic_load_n(&self()->signal, __ATOMIC_SEQ_CST);
@@ -121,6 +130,8 @@ int thread_sleep(uint64_t deadline)
     int result = 0;
     pthread_mutex_lock(&thread->mutex);
     bool by_signal = thread->thread.state == THREAD_SLEEPING_SIGNAL;
+    thread->asleep = true;
+    pthread_cond_broadcast(&thread->changed);
     while (thread->thread.state != THREAD_RUNNABLE && !(by_signal && thread->signal) &&
            result == 0) {
         if (deadline == UINT64_MAX) {
@@ -129,6 +140,7 @@ int thread_sleep(uint64_t deadline)
             result = -pthread_cond_timedwait(&thread->changed, &thread->mutex, &until);
         }
     }
+    thread->asleep = false;
     thread->thread.state = THREAD_RUNNABLE;
     if (by_signal && thread->signal) {
         result = -EINTR;
@@ -153,10 +165,4 @@ uint64_t hal_clock_monotonic(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-void fake_sleep_ms(unsigned ms)
-{
-    struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
-    nanosleep(&time, NULL);
 }

@@ -18,4 +18,5 @@ struct thread *fake_sched_thread(struct fake_thread *thread);
 /* What thread_signal_pending says for the thread from now on; wakes it. */
 void fake_sched_signal(struct fake_thread *thread, bool pending);
 
-void fake_sleep_ms(unsigned ms);
+/* Returns when the thread sleeps. */
+void fake_sched_await_sleep(struct fake_thread *thread);

@@ -120,7 +120,7 @@ static void start_waiter(struct waiter *waiter, uint32_t *word, uint32_t bitset)
 {
     *waiter = (struct waiter){.word = word, .bitset = bitset, .operation = WAIT_BITSET};
     waiter->thread = fake_sched_start(2, wait_in_thread, waiter);
-    fake_sleep_ms(30);
+    fake_sched_await_sleep(waiter->thread);
 }
 
 static void finish(struct waiter *waiter, long result)
@@ -225,7 +225,7 @@ static void test_interrupted(void)
     struct timespec64 late = {1000000, 0};
     waiter = (struct waiter){.word = &word, .timeout = &late, .operation = WAIT};
     waiter.thread = fake_sched_start(2, wait_in_thread, &waiter);
-    fake_sleep_ms(30);
+    fake_sched_await_sleep(waiter.thread);
     fake_sched_signal(waiter.thread, true);
     finish(&waiter, -ERESTART_RESTARTBLOCK);
     CHECK(futex(&word, WAKE, 10, NULL, NULL, 0) == 0);
