@@ -115,6 +115,7 @@ struct netfront_queue {
     uint32_t tx_grant, rx_grant; /* of the rings */
     struct tx_ring *tx;
     uint32_t tx_prod, tx_pushed, tx_cons;
+    bool starved; /* there was no room: atomic, cleared by poll */
     struct spinlock tx_lock;
     uint16_t tx_free; /* the first free slot; NO_SLOT: none */
     unsigned tx_free_count;
@@ -341,6 +342,10 @@ static int transmit(struct netdev *device, unsigned index, const struct net_segm
         error = put_frame(queue, segments, segment_count, offload, token);
     }
     leave(queue);
+    /* The next enable_interrupt asks for one when there is room: somebody has to call it. */
+    if (error == -ENOBUFS && !__atomic_exchange_n(&queue->starved, true, __ATOMIC_SEQ_CST)) {
+        core_net_interrupt(device, index);
+    }
     return error;
 }
 
@@ -379,6 +384,9 @@ static void reclaim(struct netfront_queue *queue)
         __atomic_load_n(&queue->tx_pushed, __ATOMIC_RELAXED) - queue->tx_cons) {
         close(net, "the back end's index is beyond the transmit ring");
         return;
+    }
+    if (queue->tx_cons != ready) {
+        __atomic_store_n(&queue->starved, false, __ATOMIC_RELAXED);
     }
     while (queue->tx_cons != ready) {
         struct tx_response response = queue->tx->entries[queue->tx_cons % SLOTS].response;
@@ -610,11 +618,17 @@ static bool enable_interrupt(struct netdev *device, unsigned index)
     if (enter(queue)) {
         struct ring_header *rx = &queue->rx->header, *tx = &queue->tx->header;
         uint32_t in_flight = __atomic_load_n(&queue->tx_pushed, __ATOMIC_RELAXED) - queue->tx_cons;
+        /* Frames that are sent are reclaimed at the next poll, whatever calls for it, unless there
+         * are many or somebody waits for room or the end. */
+        uint32_t enough = __atomic_load_n(&queue->starved, __ATOMIC_SEQ_CST) ||
+                                  __atomic_load_n(&device->draining, __ATOMIC_RELAXED)
+                              ? in_flight / 2 + 1
+                              : SLOTS / 2;
         __atomic_store_n(&rx->rsp_event, queue->rx_cons + 1, __ATOMIC_SEQ_CST);
-        __atomic_store_n(&tx->rsp_event, queue->tx_cons + in_flight / 2 + 1, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&tx->rsp_event, queue->tx_cons + enough, __ATOMIC_SEQ_CST);
         uint32_t sent = __atomic_load_n(&tx->rsp_prod, __ATOMIC_SEQ_CST) - queue->tx_cons;
-        nothing = __atomic_load_n(&rx->rsp_prod, __ATOMIC_SEQ_CST) == queue->rx_cons &&
-                  sent < in_flight / 2 + 1;
+        nothing =
+            __atomic_load_n(&rx->rsp_prod, __ATOMIC_SEQ_CST) == queue->rx_cons && sent < enough;
     }
     leave(queue);
     return nothing;
@@ -676,6 +690,7 @@ static int open_queue(struct netfront_queue *queue)
     give_ring(net, &queue->tx->header, queue->tx_grant);
     give_ring(net, &queue->rx->header, queue->rx_grant);
     queue->tx_prod = queue->tx_pushed = queue->tx_cons = 0;
+    queue->starved = false;
     queue->rx_prod = queue->rx_cons = 0;
     queue->tx_free = NO_SLOT;
     queue->tx_free_count = 0;
