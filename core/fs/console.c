@@ -370,24 +370,46 @@ static long console_read(struct file *file, struct io_vector *io, uint64_t *offs
  * --------------------------------------------------------------------------------------------------------
  */
 
-static void write_processed(enum hal_stream stream, const char *bytes, size_t length)
+/* Fewer than `length` when a signal came. */
+static size_t write_raw(enum hal_stream stream, const char *bytes, size_t length)
+{
+    size_t done = 0;
+    while (done < length) {
+        long some = hal_console_write_some(stream, bytes + done, length - done);
+        if (some < 0) {
+            break;
+        }
+        done += (size_t)some;
+    }
+    return done;
+}
+
+/* The same, with a \r before each \n where the terminal's settings say so: how many of `bytes`. */
+static size_t write_processed(enum hal_stream stream, const char *bytes, size_t length)
 {
     if (hostlink_on || (settings.c_oflag & (OPOST | ONLCR)) != (OPOST | ONLCR)) {
-        hal_console_write(stream, bytes, length);
-        return;
+        return write_raw(stream, bytes, length);
     }
-    char processed[512];
-    size_t count = 0;
-    for (size_t i = 0; i < length; i++) {
-        if (bytes[i] == '\n') {
-            processed[count++] = '\r';
+    size_t done = 0;
+    while (done < length) {
+        char processed[512];
+        size_t count = 0, taken = 0;
+        for (; done + taken < length && count < sizeof(processed) - 1; taken++) {
+            if (bytes[done + taken] == '\n') {
+                processed[count++] = '\r';
+            }
+            processed[count++] = bytes[done + taken];
         }
-        processed[count++] = bytes[i];
-        if (count >= sizeof(processed) - 1 || i == length - 1) {
-            hal_console_write(stream, processed, count);
-            count = 0;
+        size_t written = write_raw(stream, processed, count);
+        if (written < count) {
+            for (; written > (bytes[done] == '\n'); done++) {
+                written -= 1u + (bytes[done] == '\n');
+            }
+            break;
         }
+        done += taken;
     }
+    return done;
 }
 
 static long console_write(struct file *file, struct io_vector *io, uint64_t *offset)
@@ -399,14 +421,13 @@ static long console_write(struct file *file, struct io_vector *io, uint64_t *off
     mutex_lock(&output_lock);
     while (io->remaining != 0) {
         size_t piece = MIN(io->remaining, sizeof(bytes));
-        int result = hal_console_await_room(stream);
-        result = result == -EINTR ? -ERESTARTSYS : io_copy_from(io, bytes, piece);
-        if (result != 0) {
-            done = done != 0 ? done : result;
+        int result = io_copy_from(io, bytes, piece);
+        size_t written = result == 0 ? write_processed(stream, bytes, piece) : 0;
+        done += (long)written;
+        if (written < piece) {
+            done = done != 0 ? done : result != 0 ? result : -ERESTARTSYS;
             break;
         }
-        write_processed(stream, bytes, piece);
-        done += (long)piece;
     }
     mutex_unlock(&output_lock);
     return done;

@@ -90,10 +90,9 @@ enum hal_stream {
 /* Writes all bytes, waiting for the device. Serialised inside; any context, also from a panic. */
 void hal_console_write(enum hal_stream stream, const char *bytes, size_t length);
 
-/* Sleeps while whoever reads the stream has much left to read, so that hal_console_write of a KiB
- * or so does not keep the CPU for long. 0, or -EINTR as thread_sleep. Thread context, one thread at
- * a time. */
-int hal_console_await_room(enum hal_stream stream);
+/* Writes as many of the bytes as the device has room for, and sleeps while it has none: how many,
+ * or -EINTR as thread_sleep. Thread context, one thread at a time. */
+long hal_console_write_some(enum hal_stream stream, const char *bytes, size_t length);
 
 /* The kernel word `hostlink` was given: whoever reads the console tells the streams apart and takes
  * records (goruntime/hostlink.h). */

@@ -88,16 +88,23 @@ static void uart_wait(uint8_t bits)
     }
 }
 
+/* As much as there is room for: bytes. */
+static size_t uart_write_some(const char *bytes, size_t length)
+{
+    size_t done = 0;
+    while (done < length && (port_read8(UART_LSR) & LSR_THR_EMPTY) != 0) {
+        size_t chunk = length - done < UART_FIFO ? length - done : UART_FIFO;
+        port_write_bytes(UART_DATA, bytes + done, chunk);
+        done += chunk;
+    }
+    return done;
+}
+
 static void uart_write(const char *bytes, size_t length)
 {
-    while (length > 0) {
-        size_t chunk = length < UART_FIFO ? length : UART_FIFO;
-        while ((port_read8(UART_LSR) & LSR_THR_EMPTY) == 0) {
-            hal_spin_hint(); /* whoever reads the host's end decides how long */
-        }
-        port_write_bytes(UART_DATA, bytes, chunk);
-        bytes += chunk;
-        length -= chunk;
+    for (size_t done = 0; done < length;) {
+        done += uart_write_some(bytes + done, length - done);
+        hal_spin_hint(); /* whoever reads the host's end decides how long */
     }
 }
 
@@ -132,17 +139,24 @@ void hal_console_write(enum hal_stream stream, const char *bytes, size_t length)
     hal_irq_restore(irq);
 }
 
-int hal_console_await_room(enum hal_stream stream)
+long hal_console_write_some(enum hal_stream stream, const char *bytes, size_t length)
 {
     if (!console.have_uart || (stream == HAL_STREAM_ERR && console.have_debug)) {
-        return 0;
+        hal_console_write(stream, bytes, length);
+        return (long)length;
     }
-    int result = 0;
-    while (result != -EINTR && (port_read8(UART_LSR) & LSR_THR_EMPTY) == 0) {
+    for (;;) {
+        bool irq = spin_lock_irqsave(&console.lock);
+        size_t done = uart_write_some(bytes, length);
+        spin_unlock_irqrestore(&console.lock, irq);
+        if (done != 0) {
+            return (long)done;
+        }
         thread_prepare_sleep(THREAD_SLEEPING_SIGNAL);
-        result = thread_sleep(hal_clock_monotonic() + READER_PAUSE_NS);
+        if (thread_sleep(hal_clock_monotonic() + READER_PAUSE_NS) == -EINTR) {
+            return -EINTR;
+        }
     }
-    return result == -EINTR ? result : 0;
 }
 
 void console_break_lock(void)

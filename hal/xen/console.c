@@ -4,6 +4,7 @@
  * `hostlink` (goruntime/hostlink.h). console.lock guards output, input_lock keeps received bytes in
  * order. The daemon's indices are read once and checked. It takes so many events a second and no
  * more, so there is none that tells it nothing. */
+#include <linux/errno.h>
 #include <linux/poll.h>
 
 #include "core/lib/spinlock.h"
@@ -167,17 +168,17 @@ static bool is_read(void)
     return unread() <= sizeof(console.ring->out) / 2;
 }
 
-int xen_console_await_room(enum hal_stream stream)
+long xen_console_write_some(enum hal_stream stream, const char *bytes, size_t length)
 {
-    (void)stream; /* there is one ring */
-    if (console.ring == NULL || is_read()) {
-        return 0;
+    if (console.ring != NULL && !is_read()) {
+        listen(false);
+        if (console.bound && wait_event(&writers, UINT64_MAX, is_read()) != 0) {
+            return -EINTR;
+        }
     }
-    listen(false);
-    if (!console.bound) {
-        return 0; /* xen_console_write waits */
-    }
-    return wait_event(&writers, UINT64_MAX, is_read());
+    size_t done = length < sizeof(console.ring->out) / 2 ? length : sizeof(console.ring->out) / 2;
+    xen_console_write(stream, bytes, done);
+    return (long)done;
 }
 
 void xen_console_enable_input(void)

@@ -48,7 +48,7 @@ static const struct replacement replacements[] = {
 /* Under PVH, where all else is hal/kvm's. */
 static const struct replacement pvh_replacements[] = {
     {hal_console_write, xen_console_write},
-    {hal_console_await_room, xen_console_await_room},
+    {hal_console_write_some, xen_console_write_some},
     {hal_console_enable_input, xen_console_enable_input},
     {console_set_hostlink, xen_set_hostlink},
     {console_break_lock, xen_console_break_lock},

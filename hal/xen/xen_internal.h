@@ -14,7 +14,7 @@
 /* X(name) for each of them. */
 #define XEN_FUNCTIONS(X)                                                                           \
     X(console_write)                                                                               \
-    X(console_await_room)                                                                          \
+    X(console_write_some)                                                                          \
     X(console_enable_input)                                                                        \
     X(cpu_count)                                                                                   \
     X(cpu_start)                                                                                   \

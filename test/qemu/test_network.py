@@ -99,3 +99,22 @@ def test_served(image, device, words):
             if process.poll() is None:
                 process.terminate()
                 process.wait()
+
+
+@pytest.mark.kvm_only("test_xen.py has it for domains")
+def test_a_serial_line_that_nobody_reads(boot):
+    """Whoever writes more than fits waits, and nobody else, with the only CPU."""
+    port = free_port()
+    network = ("-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:8080")
+    device = ("-device", "virtio-net-device,netdev=n0")
+    machine = boot("network", words="ip=dhcp", args=("serve",), extra=(*network, *device))
+    machine.expect("serving")
+    for _ in range(3):
+        connection = connect(port)
+        ask(connection, "GET", "/print")
+        assert ask(connection, "GET", "/here") == b"hello /here"
+    for _ in range(3):
+        assert machine.expect("(again and ){5000}printed")
+    with pytest.raises((http.client.HTTPException, OSError)):
+        ask(connect(port), "GET", "/end")
+    assert machine.status() == 0
