@@ -458,6 +458,21 @@ static bool poll_interface(struct net_interface *interface)
     return left;
 }
 
+static void poll_all_queues(struct net_interface *interface)
+{
+    uint64_t queues = ~0ull >> (64 - interface->device->queue_count);
+    __atomic_fetch_or(&interface->polled, queues, __ATOMIC_RELAXED);
+}
+
+void net_devices_reclaim(void)
+{
+    for (unsigned i = 0; i < interface_count; i++) {
+        if (interfaces[i]->in_flight != 0) {
+            poll_all_queues(interfaces[i]);
+        }
+    }
+}
+
 /* Whether frames have not gone out yet. */
 static bool is_sending(const struct net_interface *interface)
 {
@@ -579,9 +594,7 @@ void net_devices_start(void)
         }
         follow_link(interface);
         /* From here on the device is polled, and interrupts. */
-        for (unsigned queue = 0; queue < interface->device->queue_count; queue++) {
-            __atomic_fetch_or(&interface->polled, 1ull << queue, __ATOMIC_RELAXED);
-        }
+        poll_all_queues(interface);
     }
     net_devices_poll();
 }

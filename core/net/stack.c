@@ -69,11 +69,14 @@ static void run(void)
     uint32_t bits = __atomic_exchange_n(&work, 0, __ATOMIC_SEQ_CST);
     if (bits != 0) {
         if ((bits & NET_WORK_TIMERS) != 0) {
-            net_timers_run();
+            net_devices_reclaim();
         }
         if ((bits & NET_WORK_DEVICES) != 0) {
             net_timers_wake();
-            more = net_devices_poll();
+        }
+        more = net_devices_poll();
+        if ((bits & NET_WORK_TIMERS) != 0) {
+            net_timers_run();
         }
     }
     if (core_net_loopback) {

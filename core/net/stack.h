@@ -81,6 +81,10 @@ bool net_device_has(const struct net_interface *interface, uint32_t feature);
 /* Brings up the devices that have been found; once. */
 void net_devices_start(void);
 
+/* The next net_devices_poll takes back what the devices have sent. They keep it until they are
+ * polled (netdev.h, enable_interrupt), and what they have TCP does not send again. */
+void net_devices_reclaim(void);
+
 /* Polls what has asked for it. Whether it may have left something. */
 bool net_devices_poll(void);
 

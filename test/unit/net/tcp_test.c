@@ -41,7 +41,7 @@ static unsigned segment_count;
 static uint32_t sent_first, sent_end;
 static uint8_t sent[1 << 20];
 
-static void *tokens[16];
+static void *tokens[64];
 static unsigned token_count;
 static struct net_buffer *incoming, **incoming_end = &incoming;
 
@@ -133,8 +133,7 @@ static int transmit(struct netdev *unused, unsigned queue, const struct net_segm
         }
         segment_count++;
     }
-    tokens[token_count++] = token;
-    core_net_interrupt(&device, 0);
+    tokens[token_count++] = token; /* until the next poll */
     return 0;
 }
 
@@ -169,7 +168,7 @@ static bool enable_interrupt(struct netdev *unused, unsigned queue)
 {
     (void)unused;
     (void)queue;
-    return incoming == NULL && token_count == 0;
+    return incoming == NULL;
 }
 
 static const struct netdev_operations operations = {transmit, flush, poll, enable_interrupt};
