@@ -84,8 +84,7 @@ static uint32_t device_limit(const struct tcp_pcb *pcb)
         return 0;
     }
     uint32_t feature = IP_IS_V6(&pcb->remote_ip) ? NETDEV_TX_TSO6 : NETDEV_TX_TSO4;
-    if (!net_device_has(interface, feature) ||
-        interface->device->transmit_max <= HEADERS_MAX) {
+    if (!net_device_has(interface, feature) || interface->device->transmit_max <= HEADERS_MAX) {
         return 0;
     }
     uint32_t limit = interface->device->transmit_max - HEADERS_MAX;
