@@ -27,6 +27,13 @@ func divide(a, b int) int { return a / b }
 //go:noinline
 func descend(n int) int { return descend(n+1) + 1 }
 
+// plunge does the same by large steps: to copy a gigabyte of small frames takes Go a minute.
+func plunge(n int) int {
+	var frame [2048]byte
+	frame[n%len(frame)] = byte(n)
+	return plunge(n+1) + int(frame[n/2%len(frame)])
+}
+
 // attempt runs f and prints what it panics with.
 func attempt(name string, f func()) {
 	defer func() {
@@ -63,15 +70,17 @@ func main() {
 	case "divide":
 		divide(1, 0)
 	case "stackoverflow":
-		if len(os.Args) > 2 {
+		if len(os.Args) == 2 {
+			plunge(0)
+		} else {
 			limit, err := strconv.Atoi(os.Args[2])
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "panics stackoverflow:", err)
 				os.Exit(2)
 			}
 			debug.SetMaxStack(limit)
+			descend(0)
 		}
-		descend(0)
 	case "oom":
 		var all [][]byte
 		for {

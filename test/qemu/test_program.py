@@ -43,7 +43,6 @@ def test_ends(run, args, status, message):
     assert done.stdout == ""
 
 
-@pytest.mark.kvm_only("a gigabyte takes a domain here a minute and a half")
 def test_the_largest_stack(run):
     """Go's limit is 1 GB of stack, and it copies stacks."""
     done = run("panics", "stackoverflow", options=("-m", "1536M"))

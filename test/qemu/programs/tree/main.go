@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -93,10 +94,12 @@ func main() {
 	root := os.Args[1]
 	skip := map[string]bool{"dev": true, "proc": true, "sys": true, "tmp": true, "etc": true, "root": true,
 		"run": true, "var": true, "home": true}
+	out := bufio.NewWriter(os.Stdout)
+	defer out.Flush()
 	filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		name, _ := filepath.Rel(root, path)
 		if err != nil {
-			fmt.Printf("%q %v\n", name, err)
+			fmt.Fprintf(out, "%q %v\n", name, err)
 			return nil
 		}
 		if skip[name] {
@@ -104,10 +107,10 @@ func main() {
 		}
 		info, err := entry.Info()
 		if err != nil {
-			fmt.Printf("%q %v\n", name, err)
+			fmt.Fprintf(out, "%q %v\n", name, err)
 			return nil
 		}
-		fmt.Println(line(path, name, info))
+		fmt.Fprintln(out, line(path, name, info))
 		return nil
 	})
 }
