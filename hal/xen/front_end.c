@@ -11,10 +11,6 @@
 #include "xenbus.h"
 #include "xenstore.h"
 
-/* As long as Linux waits for its devices; a host that has much to do may be slow. */
-#define WARNING_NS 10000000000ull
-#define PATIENCE_NS 300000000000ull
-
 static struct list devices = LIST_INIT(devices);
 
 static void set_state(const struct xenbus_device *device, enum xenbus_state state)
@@ -124,9 +120,11 @@ int front_end_connect(struct xenbus_device *device, const struct xenbus_front_en
     device->front_end = front_end;
     list_push_back(&devices, &device->node);
     int error = watch_backend(device);
-    if (error == 0 && !xenstore_wait(has_settled, device, WARNING_NS)) {
+    if (error == 0 && !xenstore_wait(has_settled, device, XENSTORE_WARNING_NS)) {
         log_warn("xen: %s: its back end is not ready yet", device->path);
-        error = xenstore_wait(has_settled, device, PATIENCE_NS - WARNING_NS) ? 0 : -ETIMEDOUT;
+        error = xenstore_wait(has_settled, device, XENSTORE_PATIENCE_NS - XENSTORE_WARNING_NS)
+                    ? 0
+                    : -ETIMEDOUT;
     }
     if (error == 0 && !device->connected) {
         error = -ENODEV;

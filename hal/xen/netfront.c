@@ -822,7 +822,6 @@ static void read_properties(const struct netfront *net, struct netdev *device)
     device->queue_count = queues == 0                ? 1
                           : queues < hal_cpu_count() ? (unsigned)queues
                                                      : hal_cpu_count();
-    device->queues_used = device->queue_count;
 }
 
 /* --- back ends come and go (xenbus.h) --------------------------------------------------------- */

@@ -15,9 +15,6 @@
 
 #define PAYLOAD_MAX 4096
 #define TOKEN_MAX 16
-/* A host that has much to do may be slow, and there is nothing without the store. */
-#define REQUEST_WARNING_NS 10000000000ull
-#define REQUEST_PATIENCE_NS 300000000000ull
 #define LAST_PATIENCE_NS 1000000000ull
 
 enum {
@@ -110,7 +107,7 @@ static int send(const void *bytes, size_t size)
 {
     const char *from = bytes;
     while (size != 0) {
-        long room = wait_ring(request_room, hal_clock_monotonic() + REQUEST_PATIENCE_NS);
+        long room = wait_ring(request_room, hal_clock_monotonic() + XENSTORE_PATIENCE_NS);
         if (room < 0) {
             return fail("no answer");
         }
@@ -128,7 +125,7 @@ static int send(const void *bytes, size_t size)
 static int receive(void *bytes, size_t size)
 {
     char *to = bytes;
-    uint64_t deadline = hal_clock_monotonic() + REQUEST_PATIENCE_NS;
+    uint64_t deadline = hal_clock_monotonic() + XENSTORE_PATIENCE_NS;
     while (size != 0) {
         long filled = wait_ring(response_bytes, deadline);
         if (filled < 0) {
@@ -222,7 +219,8 @@ static long request(uint32_t type, const char *first, const char *second, size_t
     uint64_t asked = hal_clock_monotonic();
     bool warned = false;
     while (error == 0) {
-        error = next_message(&message, asked + (warned ? REQUEST_PATIENCE_NS : REQUEST_WARNING_NS));
+        error =
+            next_message(&message, asked + (warned ? XENSTORE_PATIENCE_NS : XENSTORE_WARNING_NS));
         if (error == -ETIMEDOUT && warned) {
             return fail("no answer");
         }

@@ -12,6 +12,11 @@
 
 #include "abi.h"
 
+/* How long the store and back ends may take, as long as Linux waits for its devices: a host that
+ * has much to do is slow, and there is nothing without them. After the first there is a warning. */
+#define XENSTORE_WARNING_NS 10000000000ull
+#define XENSTORE_PATIENCE_NS 300000000000ull
+
 /* Where the store's ring is. Once, at boot. */
 void xenstore_attach(struct xenstore_interface *ring, uint32_t port);
 
